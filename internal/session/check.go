@@ -1,0 +1,120 @@
+package session
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/directory"
+	"github.com/counterfoil/counterfoil/internal/token"
+)
+
+// Caller is who presented a token that holds.
+type Caller struct {
+	Claims token.Claims
+	// Access is what the directory says about the user; nil for a token that
+	// names none.
+	Access *directory.Access
+}
+
+// The ways in which a presented access or module token is refused.
+var (
+	// ErrTokenExpired is a genuine token whose time is over: refresh.
+	ErrTokenExpired = token.ErrExpired
+	// ErrTokenInvalid is every other token that does not hold.
+	ErrTokenInvalid = token.ErrInvalid
+)
+
+type tokenHash [sha256.Size]byte
+
+// verified is a token whose signature held. Everything that may change while
+// it lives is looked at again on every request.
+type verified struct {
+	claims token.Claims
+	ring   uint64
+	// expires is the earlier of the token's expiry and what the policy of
+	// today would allow, so that a shortened lifetime acts at once.
+	expires time.Time
+	// noted is the minute in which a use was last noted.
+	noted atomic.Int64
+}
+
+// Check tells whether a token of one of the accepted kinds holds now: its
+// signature, its expiry, that its session and its user's epochs stand, and
+// that its user is active. It asks the store for nothing that is in memory.
+// It fails with ErrTokenExpired, ErrTokenInvalid or ErrUnavailable.
+func (s *Service) Check(ctx context.Context, raw string, accept ...token.Kind) (Caller, error) {
+	now := s.Now()
+	v, err := s.verifiedToken(raw, now, accept)
+	if err != nil {
+		return Caller{}, err
+	}
+	c := &v.claims
+	if !now.Before(v.expires) {
+		return Caller{}, ErrTokenExpired
+	}
+	// A module's token outlives its caller's session on purpose, so that
+	// nothing inside fails half-way. It still dies with its user and its key.
+	own := c.Kind == token.KindAccess || c.Kind == token.KindElevated
+	if own && s.memory.over(c.Session, c.Tenant, c.UserID, c.TenantEpoch, c.UserEpoch) {
+		return Caller{}, ErrTokenInvalid
+	}
+	caller := Caller{Claims: *c}
+	if c.UserID != "" {
+		caller.Access, err = s.Directory.Access(ctx, c.Tenant, c.UserID)
+		switch {
+		case errors.Is(err, directory.ErrNotFound):
+			return Caller{}, ErrTokenInvalid
+		case err != nil:
+			return Caller{}, errors.Join(ErrUnavailable, err)
+		case !caller.Access.User.Active:
+			return Caller{}, ErrTokenInvalid
+		}
+	}
+	if minute := now.Unix() / 60; own && v.noted.Swap(minute) != minute {
+		s.seen.note(c.Session, c.Gen, now, 0)
+	}
+	return caller, nil
+}
+
+// verifiedToken verifies a signature, or remembers that it did. The cache is
+// keyed by a hash, so that a dump of memory holds no token twice, and dropped
+// whole when a key is removed.
+func (s *Service) verifiedToken(raw string, now time.Time, accept []token.Kind) (*verified, error) {
+	if s.verified == nil {
+		return s.verify1(raw, now, accept)
+	}
+	hash := tokenHash(sha256.Sum256([]byte(raw)))
+	if v, ok := s.verified.Get(hash); ok && v.ring == s.Tokens.Version() {
+		for _, kind := range accept {
+			if v.claims.Kind == kind {
+				s.Observe.TokenCache(true)
+				return v, nil
+			}
+		}
+		return nil, ErrTokenInvalid
+	}
+	s.Observe.TokenCache(false)
+	v, err := s.verify1(raw, now, accept)
+	if err == nil {
+		s.verified.Add(hash, v)
+	}
+	return v, err
+}
+
+func (s *Service) verify1(raw string, now time.Time, accept []token.Kind) (*verified, error) {
+	ring := s.Tokens.Version()
+	claims, err := s.Tokens.Verify(raw, now, accept...)
+	if err != nil {
+		return nil, err
+	}
+	v := &verified{claims: claims, ring: ring, expires: claims.Expires}
+	if claims.Kind == token.KindAccess || claims.Kind == token.KindElevated {
+		if limit := claims.IssuedAt.Add(s.Policies.MaxAccessTTL()); limit.Before(v.expires) {
+			v.expires = limit
+		}
+	}
+	return v, nil
+}

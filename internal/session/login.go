@@ -1,0 +1,264 @@
+package session
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/audit"
+	"github.com/counterfoil/counterfoil/internal/credential"
+	"github.com/counterfoil/counterfoil/internal/directory"
+	"github.com/counterfoil/counterfoil/internal/token"
+)
+
+// LoginRequest is a password presented for a user.
+type LoginRequest struct {
+	Tenant string
+	// Username or UserID names the user.
+	Username, UserID string
+	Password         string
+	// Client is ClientWeb or ClientAPI.
+	Client string
+	// Device is the value of the device cookie, if there was one.
+	Device string
+}
+
+// Limited is a login that was refused unheard.
+type Limited struct {
+	// RetryAfter is when the next attempt will be heard.
+	RetryAfter time.Duration
+}
+
+func (l *Limited) Error() string { return "too many failed logins, try again later" }
+
+// Login proves a password and gives the tokens of a new session. It fails with
+// ErrCredentials, the same for every reason and after the same work, with
+// *Limited, ErrBusy or ErrUnavailable.
+func (s *Service) Login(ctx context.Context, req LoginRequest) (*Tokens, error) {
+	user, err := s.prove(ctx, req.Tenant, req.Username, req.UserID, req.Password)
+	if err != nil {
+		s.Observe.LoggedIn(loginResult(err))
+		return nil, err
+	}
+	tokens, err := s.create(ctx, user, req)
+	s.Observe.LoggedIn(loginResult(err))
+	return tokens, err
+}
+
+func (s *Service) create(ctx context.Context, user directory.User, req LoginRequest) (*Tokens, error) {
+	now, policy, actor := s.Now(), s.Policies.For(user.Tenant, req.Client, user.ID), audit.ActorFrom(ctx)
+	actor.Kind, actor.Name, actor.UserID = "user", user.Username, user.ID
+	row := &Session{
+		ID: token.NewSessionID(), Tenant: user.Tenant, UserID: user.ID, Username: user.Username, Client: req.Client,
+		Family:    Family{Gen: 1, RotatedAt: now},
+		CreatedAt: now, LastActivity: now, AbsoluteExpiry: now.Add(policy.Absolute).Truncate(time.Second),
+		LoginAddress: actor.Address, LastAddress: actor.Address, UserAgent: actor.UserAgent,
+	}
+	_, _ = rand.Read(row.Secret[:]) // never fails since Go 1.24
+	device := ""
+	if policy.Binding == BindingDevice {
+		if req.Device == "" {
+			device = newDevice()
+			req.Device = device
+		}
+		row.Device = deviceHash(req.Device)
+	}
+	err := s.retry(ctx, func() error {
+		return s.Store.CreateSession(ctx, row, policy.SessionsPerUser, event(ctx, audit.Login, row, ""))
+	})
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := s.issue(row, policy, now, true)
+	if err != nil {
+		return nil, err
+	}
+	tokens.Device = device
+	return tokens, nil
+}
+
+// prove finds the user and verifies the password. Every refusal costs the same
+// work and says the same, so that nobody learns which names exist.
+func (s *Service) prove(ctx context.Context, tenant, username, userID, password string) (directory.User, error) {
+	user, known, err := s.find(ctx, tenant, username, userID)
+	if err != nil {
+		return user, err
+	}
+	attempt := s.attempt(ctx, tenant, username, user, known)
+	if d := s.Limits.Allow(s.Now(), attempt); !d.Allowed {
+		s.append(ctx, audit.Event{Kind: audit.LoginLimited, Tenant: tenant, UserID: user.ID, Reason: "limit of failed logins per " + d.Limit})
+		return user, &Limited{RetryAfter: d.RetryAfter}
+	}
+	encoded := ""
+	if known {
+		if encoded, err = s.Accounts.Credential(ctx, tenant, user.ID); err != nil && !errors.Is(err, ErrNotFound) {
+			s.Limits.Abandoned(s.Now(), attempt)
+			return user, err
+		}
+	}
+	result, err := s.verify(ctx, encoded, password)
+	if err != nil {
+		s.Limits.Abandoned(s.Now(), attempt)
+		return user, err
+	}
+	if !known || !result.OK || !user.Active {
+		s.refuse(ctx, tenant, user, attempt, known && !result.OK)
+		return user, ErrCredentials
+	}
+	s.Limits.Succeeded(s.Now(), attempt)
+	if result.Rehash {
+		s.upgrade(ctx, user, encoded, password)
+	}
+	return user, nil
+}
+
+func (s *Service) find(ctx context.Context, tenant, username, userID string) (user directory.User, known bool, err error) {
+	if _, ok := s.Directory.Tenant(tenant); !ok {
+		return user, false, nil
+	}
+	if userID != "" {
+		user, err = s.Users.User(ctx, tenant, userID)
+	} else {
+		user, err = s.Users.UserByName(ctx, tenant, username)
+	}
+	switch {
+	case err == nil:
+		return user, true, nil
+	case errors.Is(err, directory.ErrNotFound), errors.Is(err, directory.ErrInvalid):
+		return directory.User{}, false, nil
+	}
+	return user, false, errors.Join(ErrUnavailable, err)
+}
+
+// attempt names what is counted. A known user counts by id, so that spellings
+// of one name share a count.
+func (s *Service) attempt(ctx context.Context, tenant, username string, user directory.User, known bool) credential.Attempt {
+	a := credential.Attempt{Tenant: tenant, User: user.ID}
+	if !known {
+		a.User = "?" + username[:min(len(username), 255)]
+		if normal, err := directory.NormalName(username); err == nil {
+			a.User = "?" + normal
+		}
+	}
+	a.Address, _ = netip.ParseAddr(audit.ActorFrom(ctx).Address)
+	return a
+}
+
+func (s *Service) verify(ctx context.Context, encoded, password string) (credential.Result, error) {
+	var result credential.Result
+	var err error
+	if encoded == "" {
+		err = s.Passwords.VerifyNothing(ctx, password)
+	} else {
+		result, err = s.Passwords.Verify(ctx, encoded, password)
+	}
+	switch {
+	case errors.Is(err, credential.ErrBusy):
+		return result, errors.Join(ErrBusy, err)
+	case errors.Is(err, credential.ErrTooLong):
+		return credential.Result{}, nil
+	case err != nil && ctx.Err() != nil:
+		return result, ctx.Err()
+	case err != nil:
+		// A hash that cannot be read: the operator must learn of it, the
+		// caller only that the login failed.
+		s.Log.ErrorContext(ctx, "stored password hash cannot be read", "error", err)
+		return credential.Result{}, nil
+	}
+	return result, nil
+}
+
+// refuse counts a failure and, where FOLIO's rule is switched on, deactivates
+// a user whose password was guessed at too often.
+func (s *Service) refuse(ctx context.Context, tenant string, user directory.User, attempt credential.Attempt, wrongPassword bool) {
+	s.Limits.Failed(s.Now(), attempt)
+	s.append(ctx, audit.Event{Kind: audit.LoginFailed, Tenant: tenant, UserID: user.ID})
+	if !wrongPassword || !user.Active || !s.Limits.ShouldDeactivate(s.Now(), attempt) {
+		return
+	}
+	user.Active = false
+	e := event(ctx, audit.UserDeactivated, nil, "too many wrong passwords")
+	e.Tenant, e.UserID = tenant, user.ID
+	if _, err := s.Accounts.UpdateUser(ctx, user, e); err != nil {
+		s.Log.ErrorContext(ctx, "user not deactivated after too many wrong passwords", "error", err)
+	}
+}
+
+// upgrade replaces an old hash by one of today's strength. Losing the race
+// against another login is fine, and so is failing: the next login tries again.
+func (s *Service) upgrade(ctx context.Context, user directory.User, old, password string) {
+	encoded, err := s.Passwords.Hash(ctx, password)
+	if err == nil {
+		e := event(ctx, audit.PasswordUpgraded, nil, "")
+		e.Tenant, e.UserID = user.Tenant, user.ID
+		_, err = s.Accounts.SetCredential(ctx, user.Tenant, user.ID, old, encoded, e)
+	}
+	if err != nil {
+		s.Log.WarnContext(ctx, "old password hash not replaced, the next login will", "error", err)
+	}
+}
+
+// append writes an event that belongs to no other change. A store that cannot
+// take it must not turn a refusal into something else.
+func (s *Service) append(ctx context.Context, e audit.Event) {
+	e.Actor = *audit.ActorFrom(ctx)
+	if err := s.Events.AppendEvents(ctx, e); err != nil {
+		s.Log.ErrorContext(ctx, "security event not stored", "kind", string(e.Kind), "error", err)
+	}
+}
+
+func loginResult(err error) string {
+	var limited *Limited
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, ErrCredentials):
+		return "refused"
+	case errors.As(err, &limited):
+		return "limited"
+	case errors.Is(err, ErrBusy):
+		return "busy"
+	}
+	return "error"
+}
+
+// Elevate gives raised scope for one operation: a token of at most 5 minutes
+// that is never refreshed, with the named permissions beside the ordinary
+// ones. A wrong password is refused and counted as at login.
+func (s *Service) Elevate(ctx context.Context, c *Caller, password string, permissions []string) (*Tokens, error) {
+	if c.Claims.Kind != token.KindAccess {
+		return nil, fmt.Errorf("%w: raised scope is given for an ordinary access token only", ErrForbidden)
+	}
+	if len(permissions) == 0 || len(permissions) > 50 {
+		return nil, fmt.Errorf("%w: name 1 to 50 permissions", ErrInvalid)
+	}
+	user, err := s.prove(ctx, c.Claims.Tenant, "", c.Claims.UserID, password)
+	if err != nil {
+		return nil, err
+	}
+	row := &Session{ID: c.Claims.Session, Tenant: user.Tenant, UserID: user.ID}
+	for _, p := range permissions {
+		if !c.Access.Elevated.Has(p) && !c.Access.Ordinary.Has(p) {
+			s.append(ctx, event(ctx, audit.ElevationFailed, row, "a permission was asked for that the user does not have"))
+			return nil, fmt.Errorf("%w: a permission was asked for that the user does not have", ErrForbidden)
+		}
+	}
+	now, policy := s.Now(), s.Policies.For(user.Tenant, c.Claims.ClientID, user.ID)
+	t := &Tokens{
+		Session: row.ID, Tenant: user.Tenant, UserID: user.ID, Username: user.Username, Issued: now,
+		AccessExpires: now.Add(min(policy.ElevatedTTL, longestElevated)).Truncate(time.Second),
+	}
+	claims := c.Claims
+	claims.Kind, claims.Permissions, claims.ID = token.KindElevated, permissions, ""
+	claims.IssuedAt, claims.Expires, claims.AuthTime = now, t.AccessExpires, now
+	if t.Access, err = s.Tokens.Mint(claims); err != nil {
+		return nil, err
+	}
+	if err := s.Events.AppendEvents(ctx, event(ctx, audit.Elevated, row, "")); err != nil {
+		return nil, err // raised scope that nobody can trace is not given
+	}
+	return t, nil
+}

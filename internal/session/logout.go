@@ -1,0 +1,92 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/audit"
+	"github.com/counterfoil/counterfoil/internal/token"
+)
+
+// Logout ends the session of an authentic refresh token, of whatever
+// generation: an old token may do this and nothing else. It is idempotent, and
+// a token that is not ours ends nothing and is no error. It works in the
+// token's own tenant, whatever the request named.
+func (s *Service) Logout(ctx context.Context, raw string) error {
+	opened, err := s.Tokens.OpenRefresh(raw)
+	if err != nil {
+		return nil
+	}
+	_, err = s.end(ctx, opened.Session, func(row *Session) bool {
+		return s.Tokens.RefreshMatches(row.Binding(), opened)
+	}, LoggedOut, audit.Logout)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// LogoutAll ends all sessions of the user of an authentic refresh token.
+func (s *Service) LogoutAll(ctx context.Context, raw string) error {
+	opened, err := s.Tokens.OpenRefresh(raw)
+	if err != nil {
+		return ErrTokenInvalid
+	}
+	row, err := s.Store.Session(ctx, opened.Session)
+	if err != nil {
+		return err
+	}
+	policy := s.Policies.For(row.Tenant, row.Client, row.UserID)
+	if !s.Tokens.RefreshMatches(row.Binding(), opened) || row.Over(policy.Rule(), row.AbsoluteExpiry, s.Now()) {
+		return ErrTokenInvalid
+	}
+	return s.LogoutUser(ctx, row.Tenant, row.UserID)
+}
+
+// LogoutUser ends all sessions of the user who asks for it.
+func (s *Service) LogoutUser(ctx context.Context, tenant, userID string) error {
+	_, err := s.EndUser(ctx, Scope{Tenant: tenant, UserID: userID}, LoggedOutAll, audit.LogoutAll)
+	return err
+}
+
+// EndUser ends the sessions that scope names and returns how many.
+func (s *Service) EndUser(ctx context.Context, scope Scope, why Reason, kind audit.Kind) (int, error) {
+	e := event(ctx, kind, nil, "")
+	e.Tenant, e.UserID = scope.Tenant, scope.UserID
+	var n int
+	err := s.retry(ctx, func() (err error) {
+		n, err = s.Store.EndSessions(ctx, scope, why, e)
+		return err
+	})
+	if err == nil {
+		s.Observe.SessionsEnded(why, n)
+	}
+	return n, err
+}
+
+// Revoke ends one session for an operator, or for its own user. It returns
+// false if it was over already.
+func (s *Service) Revoke(ctx context.Context, id token.SessionID) (bool, error) {
+	return s.end(ctx, id, func(*Session) bool { return true }, RevokedByAdmin, audit.SessionRevoked)
+}
+
+// end marks a session as over. Rotation and revocation meet in the same row,
+// so a session that was revoked never comes back.
+func (s *Service) end(ctx context.Context, id token.SessionID, may func(*Session) bool, why Reason, kind audit.Kind) (ended bool, err error) {
+	err = s.retry(ctx, func() error {
+		return s.Store.UpdateSession(ctx, id, func(now time.Time, row *Session) Effects {
+			ended = false
+			if !row.RevokedAt.IsZero() || !may(row) {
+				return Effects{}
+			}
+			ended = true
+			row.RevokedAt, row.RevokedWhy, row.RevokedBy = now, why, audit.ActorFrom(ctx).Name
+			return Effects{Save: true, Events: []audit.Event{event(ctx, kind, row, "")}}
+		})
+	})
+	if ended && err == nil {
+		s.Observe.SessionsEnded(why, 1)
+	}
+	return ended, err
+}

@@ -1,0 +1,203 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// PolicyOverride changes some fields of the policy for a tenant, or for one
+// client or user of it.
+type PolicyOverride struct {
+	Tenant string `json:"tenant"`
+	// Scope is "tenant", "client" or "user".
+	Scope string `json:"scope"`
+	// Name is the client id or user id; empty for scope "tenant".
+	Name  string      `json:"name,omitempty"`
+	Patch PolicyPatch `json:"policy"`
+}
+
+// PolicyPatch holds the fields that an override sets; nil leaves a field as it
+// was. Durations are written as Go durations ("10m") in JSON and YAML.
+type PolicyPatch struct {
+	AccessTTL       *Duration `json:"access_ttl,omitempty" yaml:"access_ttl"`
+	Jitter          *float64  `json:"jitter,omitempty" yaml:"jitter"`
+	Idle            *Duration `json:"idle,omitempty" yaml:"idle"`
+	Absolute        *Duration `json:"absolute,omitempty" yaml:"absolute"`
+	Grace           *Duration `json:"grace,omitempty" yaml:"grace"`
+	LateBudget      *int      `json:"late_budget,omitempty" yaml:"late_budget"`
+	Strict          *bool     `json:"strict,omitempty" yaml:"strict"`
+	EndUser         *bool     `json:"end_user,omitempty" yaml:"end_user"`
+	Binding         *Binding  `json:"binding,omitempty" yaml:"binding"`
+	SessionsPerUser *int      `json:"sessions_per_user,omitempty" yaml:"sessions_per_user"`
+	ElevatedTTL     *Duration `json:"elevated_ttl,omitempty" yaml:"elevated_ttl"`
+	ModuleTTL       *Duration `json:"module_ttl,omitempty" yaml:"module_ttl"`
+}
+
+// Duration is a time.Duration that is written as text.
+type Duration time.Duration
+
+// Std returns d as the standard library's type.
+func (d Duration) Std() time.Duration { return time.Duration(d) }
+
+// MarshalText writes "10m0s".
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// UnmarshalText reads "10m", "1h30m", "7d" or "1d12h".
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := ParseDuration(string(text))
+	*d = Duration(v)
+	return err
+}
+
+// ParseDuration reads a Go duration that may begin with whole days: "7d12h".
+func ParseDuration(s string) (time.Duration, error) {
+	var days time.Duration
+	rest := s
+	for i, c := range s {
+		if c == 'd' && i > 0 {
+			for _, digit := range s[:i] {
+				days = days*10 + time.Duration(digit-'0')
+			}
+			rest = s[i+1:]
+			break
+		}
+		if c < '0' || c > '9' || i > 4 {
+			break
+		}
+	}
+	if rest == "" && days > 0 {
+		return days * 24 * time.Hour, nil
+	}
+	v, err := time.ParseDuration(rest)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %q is not a duration such as 90s, 10m, 12h or 7d", ErrInvalid, s)
+	}
+	return days*24*time.Hour + v, nil
+}
+
+// Empty is whether the patch sets nothing.
+func (p PolicyPatch) Empty() bool { return p == PolicyPatch{} }
+
+// Apply returns base with the patch's fields set.
+func (p PolicyPatch) Apply(base Policy) Policy {
+	setDuration(&base.AccessTTL, p.AccessTTL)
+	setDuration(&base.Idle, p.Idle)
+	setDuration(&base.Absolute, p.Absolute)
+	setDuration(&base.Grace, p.Grace)
+	setDuration(&base.ElevatedTTL, p.ElevatedTTL)
+	setDuration(&base.ModuleTTL, p.ModuleTTL)
+	set(&base.Jitter, p.Jitter)
+	set(&base.LateBudget, p.LateBudget)
+	set(&base.Strict, p.Strict)
+	set(&base.EndUser, p.EndUser)
+	set(&base.Binding, p.Binding)
+	set(&base.SessionsPerUser, p.SessionsPerUser)
+	return base
+}
+
+func set[T any](field, value *T) {
+	if value != nil {
+		*field = *value
+	}
+}
+
+func setDuration(field *time.Duration, value *Duration) {
+	if value != nil {
+		*field = time.Duration(*value)
+	}
+}
+
+// Policies answers which policy holds for a session. Reading takes no lock.
+type Policies struct {
+	// Default is what holds where no override does.
+	Default Policy
+	// Tenants are overrides from the configuration; those of the store come
+	// after them.
+	Tenants map[string]PolicyPatch
+	// AllowUnsafe takes overrides that the linter refuses, for demonstrations.
+	AllowUnsafe bool
+
+	overrides atomic.Pointer[map[policyKey]PolicyPatch]
+}
+
+type policyKey struct{ tenant, scope, name string }
+
+func (p *Policies) tenant(tenant string) Policy {
+	if patch, ok := p.Tenants[tenant]; ok {
+		return patch.Apply(p.Default)
+	}
+	return p.Default
+}
+
+// For composes the policy of one session.
+func (p *Policies) For(tenant, client, userID string) Policy {
+	policy := p.tenant(tenant)
+	overrides := p.overrides.Load()
+	if overrides == nil || len(*overrides) == 0 {
+		return policy
+	}
+	for _, key := range [...]policyKey{{tenant, "tenant", ""}, {tenant, "client", client}, {tenant, "user", userID}} {
+		if patch, ok := (*overrides)[key]; ok {
+			policy = patch.Apply(policy)
+		}
+	}
+	return policy
+}
+
+// MaxAccessTTL is the longest lifetime of any access token that may have been
+// issued under the present policies. Revocations are remembered for so long.
+func (p *Policies) MaxAccessTTL() time.Duration {
+	longest := max(p.Default.AccessTTL, p.Default.ElevatedTTL)
+	for tenant := range p.Tenants {
+		applied := p.tenant(tenant)
+		longest = max(longest, applied.AccessTTL, applied.ElevatedTTL)
+	}
+	if overrides := p.overrides.Load(); overrides != nil {
+		for key, patch := range *overrides {
+			applied := patch.Apply(p.tenant(key.tenant))
+			longest = max(longest, applied.AccessTTL, applied.ElevatedTTL)
+		}
+	}
+	return longest
+}
+
+// Load reads all overrides.
+func (p *Policies) Load(ctx context.Context, store PolicyStore) error {
+	list, err := store.Policies(ctx)
+	if err != nil {
+		return fmt.Errorf("load policies: %w", err)
+	}
+	overrides := make(map[policyKey]PolicyPatch, len(list))
+	for _, o := range list {
+		overrides[policyKey{o.Tenant, o.Scope, o.Name}] = o.Patch
+	}
+	p.overrides.Store(&overrides)
+	return nil
+}
+
+// Check refuses an override that names nothing or would make a policy that
+// the linter refuses. Findings that are advice come back with a nil error.
+func (p *Policies) Check(o PolicyOverride) ([]Finding, error) {
+	if !slices.Contains([]string{"tenant", "client", "user"}, o.Scope) || o.Tenant == "" || (o.Scope == "tenant") != (o.Name == "") {
+		return nil, fmt.Errorf("%w: scope must be tenant (without name), client or user (with one), and the tenant named", ErrInvalid)
+	}
+	base := p.tenant(o.Tenant)
+	if overrides := p.overrides.Load(); overrides != nil && o.Scope != "tenant" {
+		base = (*overrides)[policyKey{o.Tenant, "tenant", ""}].Apply(base)
+	}
+	found := o.Patch.Apply(base).Lint()
+	if p.AllowUnsafe {
+		return found, nil
+	}
+	var refused []error
+	for _, f := range found {
+		if f.Refuse {
+			refused = append(refused, fmt.Errorf("%w: %s: %s", ErrInvalid, f.Field, f.Reason))
+		}
+	}
+	return found, errors.Join(refused...)
+}

@@ -1,0 +1,327 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/audit"
+	"github.com/counterfoil/counterfoil/internal/directory"
+	"github.com/counterfoil/counterfoil/internal/token"
+)
+
+// RefreshRequest is one refresh token as presented.
+type RefreshRequest struct {
+	Token string
+	// Tenant is the tenant that the caller named; empty is the session's own.
+	Tenant string
+	// Heals are the nonces of superseded answers that came along.
+	Heals []string
+	// Browser is whether the client keeps the token in a cookie jar that
+	// several requests share.
+	Browser bool
+	// Device is the value of the device cookie, if there was one.
+	Device string
+}
+
+// Tokens is what a login or a refresh gives.
+type Tokens struct {
+	Session                  token.SessionID
+	Tenant, UserID, Username string
+	Access                   string
+	AccessExpires            time.Time
+	// Refresh is empty where the client must keep the one it has.
+	Refresh        string
+	RefreshExpires time.Time
+	// Device is a new device cookie to set, empty for none.
+	Device string
+	// Issued is the instant from which all lifetimes count.
+	Issued time.Time
+}
+
+// Refused is a refresh that was refused. What it says beyond "refused" is for
+// the client's next step; why stays in the audit log.
+type Refused struct {
+	Outcome Outcome
+	// Final is whether the session is over. Only then may a client forget its
+	// token: a late loser must not wipe the winner's cookie.
+	Final bool
+	// Heal is the nonce with which the owner of the newest token closes the
+	// strike, and HealSlot its cookie's number.
+	Heal     string
+	HealSlot int
+	// HealFor is how long the nonce is good for.
+	HealFor time.Duration
+}
+
+// Superseded is whether the client may find a newer token in its jar.
+func (r *Refused) Superseded() bool { return r.Outcome == Stale || r.Outcome == StaleAgain }
+
+func (r *Refused) Error() string { return "refresh refused" }
+
+// Refresh decides about a refresh token and gives tokens, or *Refused, or
+// ErrUnavailable, in which case nothing has changed that a retry would not
+// survive. A refresh with an authentic token is never rate-limited.
+func (s *Service) Refresh(ctx context.Context, req RefreshRequest) (*Tokens, error) {
+	opened, err := s.Tokens.OpenRefresh(req.Token)
+	if err != nil {
+		s.Observe.Refreshed("forged")
+		return nil, &Refused{}
+	}
+	d := decision{service: s, req: &req, opened: opened, actor: audit.ActorFrom(ctx)}
+	err = s.retry(ctx, func() error { return d.commit(ctx) })
+	switch {
+	case errors.Is(err, ErrNotFound):
+		s.Observe.Refreshed("unknown")
+		return nil, &Refused{Final: true}
+	case err != nil:
+		s.Observe.Refreshed("unavailable")
+		return nil, err
+	}
+	return d.answer()
+}
+
+// decision carries one presentation through the store's callback, which may
+// run more than once.
+type decision struct {
+	service *Service
+	req     *RefreshRequest
+	opened  token.Refresh
+	actor   *audit.Actor
+
+	row     Session
+	policy  Policy
+	verdict Verdict
+	now     time.Time
+	// unknownUser is set when the directory must be asked before deciding, and
+	// missingUser when it answered that there is no such user.
+	unknownUser, missingUser bool
+}
+
+// commit decides under the row's lock. No network inside: where the directory
+// has nothing in memory about the user, it is asked outside and the decision
+// is taken again.
+func (d *decision) commit(ctx context.Context) error {
+	for range 3 {
+		d.unknownUser = false
+		err := d.service.Store.UpdateSession(ctx, d.opened.Session, d.decide)
+		if err != nil || !d.unknownUser {
+			return err
+		}
+		_, err = d.service.Directory.Access(ctx, d.row.Tenant, d.row.UserID)
+		d.missingUser = errors.Is(err, directory.ErrNotFound)
+		if err != nil && !d.missingUser {
+			return errors.Join(ErrUnavailable, err)
+		}
+	}
+	return ErrUnavailable // the directory forgets faster than we can ask
+}
+
+func (d *decision) decide(now time.Time, row *Session) Effects {
+	s := d.service
+	d.now = now
+	d.policy = s.Policies.For(row.Tenant, row.Client, row.UserID)
+	defer func() { d.row = *row }()
+	access, known := s.Directory.Cached(row.Tenant, row.UserID)
+	if !known && !d.missingUser {
+		d.unknownUser = true
+		return Effects{}
+	}
+	active := known && access.User.Active
+	if row.RevokedAt.IsZero() && s.memory.over(row.ID, row.Tenant, row.UserID, row.TenantEpoch, row.UserEpoch) {
+		// An epoch ends sessions without touching their rows; the row learns
+		// of it here.
+		row.RevokedAt, row.RevokedWhy = now, TenantEnded
+		d.verdict = Verdict{Outcome: Ended, Row: 5, Changed: true}
+		return Effects{Save: true}
+	}
+	bound := d.bound(row)
+	seen, flushedAt := s.seen.known(row.ID, row.RotatedAt)
+	presented := Presented{
+		Gen:       d.opened.Gen,
+		Genuine:   s.Tokens.RefreshMatches(row.Binding(), d.opened),
+		Allowed:   active && bound && (d.req.Tenant == "" || d.req.Tenant == row.Tenant),
+		Heals:     d.heals(row),
+		Seen:      seen,
+		FlushedAt: flushedAt,
+		Expiry:    row.AbsoluteExpiry,
+	}
+	row.Family, d.verdict = row.Present(presented, d.policy.Rule(), now)
+	effects := Effects{Save: d.verdict.Changed, Events: d.events(row, bound)}
+	switch d.verdict.Outcome {
+	case Rotated:
+		row.LastAddress, row.LastActivity = d.actor.Address, now
+	case Reused:
+		row.RevokedBy = "refresh rule"
+		if d.policy.EndUser {
+			effects.EndUser = RefreshReuse
+		}
+	}
+	return effects
+}
+
+// heals opens the nonces that came along. Foreign and stale ones are ignored:
+// a browser sends what is left of an earlier session, too.
+func (d *decision) heals(row *Session) []uint32 {
+	if len(d.req.Heals) == 0 || !row.Struck() {
+		return nil
+	}
+	numbers := make([]uint32, 0, MaxStrikes)
+	for _, nonce := range d.req.Heals[:min(len(d.req.Heals), MaxStrikes)] {
+		if n, ok := d.service.Tokens.OpenHeal(row.Binding(), nonce); ok {
+			numbers = append(numbers, n)
+		}
+	}
+	return numbers
+}
+
+// events tells what operators must be able to find later. Alarms that write no
+// row are told once a minute for a session: whoever holds a dead token must
+// not fill the log with it.
+func (d *decision) events(row *Session, bound bool) []audit.Event {
+	generations := map[string]string{
+		"presented": strconv.FormatUint(d.opened.Gen, 10),
+		"newest":    strconv.FormatUint(row.Gen, 10),
+	}
+	var list []audit.Event
+	tell := func(kind audit.Kind, reason string) {
+		e := audit.Event{
+			Kind: kind, Tenant: row.Tenant, Session: row.ID.String(), UserID: row.UserID,
+			Actor: *d.actor, Reason: reason, Detail: generations,
+		}
+		list = append(list, e)
+	}
+	alarm := func(kind audit.Kind, reason string) {
+		if d.service.firstAlarm(row.ID, kind, d.now) {
+			tell(kind, reason)
+		}
+	}
+	if d.verdict.ClockBackwards {
+		alarm(audit.ClockBackwards, "the clock is behind the session's last rotation")
+	}
+	if d.verdict.Healed > 0 {
+		tell(audit.StrikeHealed, "the owner came back with the newest token")
+	}
+	switch d.verdict.Outcome {
+	case Recovered:
+		tell(audit.LateRecovery, "an answer was lost; its token was given again")
+	case Stale:
+		tell(audit.Superseded, "an old refresh token was presented")
+	case Reused:
+		tell(audit.RefreshReuse, reuseReason(d.verdict.Row))
+	case Altered:
+		alarm(audit.TagMismatch, "the session's row was altered, or a key leaked")
+	case Ahead:
+		alarm(audit.GenerationAhead, "a genuine token is newer than the row: the database was restored")
+	case NotAllowed:
+		if !bound {
+			alarm(audit.BindingMismatch, "refreshed from another "+string(d.policy.Binding)+" than at login")
+		}
+	}
+	return list
+}
+
+func reuseReason(row int) string {
+	switch row {
+	case 8:
+		return "an old refresh token was presented and nobody came back with the newest one in time"
+	case 11:
+		return "a refresh token was used twice and the policy is strict"
+	}
+	return "old refresh tokens were presented too often"
+}
+
+// answer turns the committed verdict into tokens or a refusal.
+func (d *decision) answer() (*Tokens, error) {
+	s, v := d.service, d.verdict
+	s.Observe.Refreshed(v.Outcome.String())
+	switch {
+	case v.Outcome == Unready:
+		return nil, ErrUnavailable
+	case v.Outcome == Stale:
+		heal := d.policy.Rule().Heal
+		s.strikes.arm(d.row.ID, d.row.StrikeAt.Add(heal).Sub(d.now))
+		return nil, &Refused{
+			Outcome: v.Outcome, HealFor: heal, HealSlot: int(v.Strike % MaxStrikes),
+			Heal: s.Tokens.HealNonce(d.row.Binding(), v.Strike),
+		}
+	case !v.Granted():
+		if v.Outcome == Reused {
+			s.Observe.SessionsEnded(RefreshReuse, 1)
+		}
+		return nil, &Refused{Outcome: v.Outcome, Final: v.Final()}
+	}
+	if v.Outcome == Floored || v.Outcome == Retried {
+		s.seen.note(d.row.ID, d.opened.Gen, d.now, 1)
+	}
+	if !d.row.Struck() {
+		s.strikes.disarm(d.row.ID)
+	}
+	keepCookie := v.Outcome == Floored && d.req.Browser
+	return s.issue(&d.row, d.policy, d.now, !keepCookie)
+}
+
+// issue mints an access token of the session's generation and, if asked, the
+// refresh token of the same.
+func (s *Service) issue(row *Session, policy Policy, now time.Time, refresh bool) (*Tokens, error) {
+	t := &Tokens{
+		Session: row.ID, Tenant: row.Tenant, UserID: row.UserID, Username: row.Username, Issued: now,
+		RefreshExpires: row.Expires(policy.Idle, row.AbsoluteExpiry).Truncate(time.Second),
+		AccessExpires:  accessExpiry(policy, row.AbsoluteExpiry, now),
+	}
+	var err error
+	t.Access, err = s.Tokens.Mint(token.Claims{
+		Kind: token.KindAccess, Tenant: row.Tenant, Subject: row.Username, UserID: row.UserID,
+		ClientID: row.Client, Session: row.ID, Gen: row.Gen,
+		TenantEpoch: row.TenantEpoch, UserEpoch: row.UserEpoch,
+		IssuedAt: now, Expires: t.AccessExpires, AuthTime: row.CreatedAt,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if refresh {
+		t.Refresh = s.Tokens.MintRefresh(row.Binding(), row.Gen)
+	}
+	return t, nil
+}
+
+// accessExpiry cuts a lifetime at random, so that nobody can tell from one
+// refresh when its owner will make the next.
+func accessExpiry(policy Policy, absolute, now time.Time) time.Time {
+	cut := time.Duration(rand.Float64() * policy.Jitter * float64(policy.AccessTTL))
+	expires := now.Add(policy.AccessTTL - cut).Truncate(time.Second)
+	if earliest := now.Truncate(time.Second).Add(time.Second); expires.Before(earliest) {
+		expires = earliest
+	}
+	if expires.After(absolute) {
+		return absolute.Truncate(time.Second)
+	}
+	return expires
+}
+
+type alarmKey struct {
+	session token.SessionID
+	kind    audit.Kind
+}
+
+func (s *Service) firstAlarm(id token.SessionID, kind audit.Kind, now time.Time) bool {
+	key := alarmKey{id, kind}
+	last, told := s.alarmed.Get(key)
+	if told && now.Sub(last) < time.Minute && !now.Before(last) {
+		return false
+	}
+	s.alarmed.Add(key, now)
+	return true
+}
+
+var outcomeNames = [...]string{
+	0: "none", Rotated: "rotated", Floored: "floor", Retried: "retry", Recovered: "late_recovery",
+	Altered: "tag_mismatch", Ended: "ended", NotAllowed: "not_allowed", Ahead: "generation_ahead",
+	Reused: "reuse", Unready: "feed_behind", Stale: "superseded", StaleAgain: "superseded_again",
+	strikesOver: "strikes_over",
+}
+
+// String is the outcome's name in metrics.
+func (o Outcome) String() string { return outcomeNames[o] }

@@ -1,0 +1,115 @@
+package session
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/token"
+)
+
+// maxSeen bounds the sessions noticed between two flushes.
+const maxSeen = 200_000
+
+// seen gathers, off the request path, which generation's tokens came back to
+// us: proof that the answer which carried them arrived. Late recovery rests on
+// its absence.
+type seen struct {
+	mu      sync.Mutex
+	pending map[token.SessionID]Seen
+	// flushing is on its way to the store and not yet there.
+	flushing map[token.SessionID]Seen
+	// flushedAt is until when everything noticed here has been stored.
+	flushedAt time.Time
+	// lostAt is when notices were last dropped for want of room: sessions that
+	// rotated before it are not known completely.
+	lostAt time.Time
+	now    chan struct{}
+}
+
+func (n *seen) init() {
+	n.pending = make(map[token.SessionID]Seen)
+	n.now = make(chan struct{}, 1)
+}
+
+// note records a use of generation gen.
+func (n *seen) note(id token.SessionID, gen uint64, at time.Time, retries uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	old, known := n.pending[id]
+	if !known && len(n.pending) >= maxSeen {
+		n.lostAt = at
+		select {
+		case n.now <- struct{}{}:
+		default:
+		}
+		return
+	}
+	if at.Before(old.At) {
+		at = old.At
+	}
+	n.pending[id] = Seen{Session: id, Gen: max(old.Gen, gen), At: at, Retries: old.Retries + retries}
+}
+
+// known returns the newest generation noticed here but perhaps not stored, and
+// until when all notices about a session that rotated then are stored.
+func (n *seen) known(id token.SessionID, rotatedAt time.Time) (gen uint64, flushedAt time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if rotatedAt.After(n.lostAt) {
+		flushedAt = n.flushedAt
+	}
+	return max(n.pending[id].Gen, n.flushing[id].Gen), flushedAt
+}
+
+func (s *Service) flushLoop(ctx context.Context) {
+	every := s.FlushEvery
+	if every == 0 {
+		every = defaultFlushEvery
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		if err := s.flushSeen(ctx); err != nil && ctx.Err() == nil {
+			s.Log.WarnContext(ctx, "seen generations not stored, late recovery waits", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-s.seen.now:
+		}
+	}
+}
+
+// flushSeen stores what was noticed. An empty flush counts: it says that this
+// node has nothing to tell. A failed one is kept for the next.
+func (s *Service) flushSeen(ctx context.Context) error {
+	started := s.Now()
+	s.seen.mu.Lock()
+	list := make([]Seen, 0, len(s.seen.pending))
+	for _, one := range s.seen.pending {
+		list = append(list, one)
+	}
+	s.seen.flushing = s.seen.pending
+	s.seen.pending = make(map[token.SessionID]Seen)
+	s.seen.mu.Unlock()
+	var err error
+	if len(list) > 0 {
+		err = s.Store.MergeSeen(ctx, list)
+	}
+	s.Observe.FeedFlushed(started, len(list), err)
+	if err != nil {
+		for _, one := range list {
+			s.seen.note(one.Session, one.Gen, one.At, one.Retries)
+		}
+		return err
+	}
+	s.seen.mu.Lock()
+	defer s.seen.mu.Unlock()
+	s.seen.flushing = nil
+	if started.After(s.seen.flushedAt) {
+		s.seen.flushedAt = started
+	}
+	return nil
+}

@@ -1,0 +1,231 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/counterfoil/counterfoil/internal/audit"
+	"github.com/counterfoil/counterfoil/internal/credential"
+	"github.com/counterfoil/counterfoil/internal/directory"
+	"github.com/counterfoil/counterfoil/internal/token"
+)
+
+// Service is the use cases. Fill in the fields, call Start, and Close at the
+// end. Its methods are safe for concurrent use.
+type Service struct {
+	Store     Store
+	Feed      Feed
+	Accounts  AccountStore
+	Events    EventStore
+	Tokens    *token.Ring
+	Users     directory.Source
+	Directory *directory.Cache
+	Passwords *credential.Hasher
+	// Rules are what a new password must keep.
+	Rules    credential.Rules
+	Limits   *credential.Regulator
+	Policies *Policies
+	Now      func() time.Time
+	Log      *slog.Logger
+	// Observe counts what happened; nil counts nothing.
+	Observe Observer
+	// FlushEvery is how often the seen generations are stored; 0 is 2 s.
+	FlushEvery time.Duration
+	// KeepEnded is how long ended sessions and their events are kept to answer
+	// "why was I logged out?"; 0 is 30 days.
+	KeepEnded time.Duration
+	// VerifiedTokens bounds the cache of verified access tokens; 0 is 20,000.
+	// A negative number switches the cache off.
+	VerifiedTokens int
+
+	memory   memory
+	seen     seen
+	verified *lru.Cache[tokenHash, *verified]
+	alarmed  *lru.Cache[alarmKey, time.Time]
+	strikes  strikes
+
+	stop    context.CancelFunc
+	running sync.WaitGroup
+}
+
+// Observer counts outcomes. Its arguments come from small fixed sets.
+type Observer interface {
+	Refreshed(outcome string)
+	LoggedIn(result string)
+	SessionsEnded(reason Reason, n int)
+	TokenCache(hit bool)
+	FeedFlushed(at time.Time, sessions int, err error)
+}
+
+type silent struct{}
+
+func (silent) Refreshed(string)                  {}
+func (silent) LoggedIn(string)                   {}
+func (silent) SessionsEnded(Reason, int)         {}
+func (silent) TokenCache(bool)                   {}
+func (silent) FeedFlushed(time.Time, int, error) {}
+
+const (
+	defaultFlushEvery = 2 * time.Second
+	defaultKeepEnded  = 30 * 24 * time.Hour
+	defaultVerified   = 20_000
+	sweepEvery        = time.Minute
+	sweepBatch        = 500
+)
+
+// Start brings the ended sessions and epochs into memory, arms the timers of
+// open strikes and starts the background work. Listeners on the feed must be
+// registered before: Start registers its own first.
+func (s *Service) Start(ctx context.Context) error {
+	if s.Observe == nil {
+		s.Observe = silent{}
+	}
+	if s.Log == nil {
+		s.Log = slog.New(slog.DiscardHandler)
+	}
+	size := s.VerifiedTokens
+	if size == 0 {
+		size = defaultVerified
+	}
+	if size > 0 {
+		s.verified, _ = lru.New[tokenHash, *verified](size)
+	}
+	s.alarmed, _ = lru.New[alarmKey, time.Time](10_000)
+	s.memory.init()
+	s.seen.init()
+	s.Feed.OnChange(s.apply)
+	now := s.Now()
+	since := now.Add(-s.Policies.MaxAccessTTL())
+	ended, err := s.Feed.EndedSince(ctx, since)
+	if err != nil {
+		return fmt.Errorf("load ended sessions: %w", err)
+	}
+	epochs, err := s.Feed.Epochs(ctx, since)
+	if err != nil {
+		return fmt.Errorf("load epochs: %w", err)
+	}
+	struck, err := s.Feed.Struck(ctx)
+	if err != nil {
+		return fmt.Errorf("load open strikes: %w", err)
+	}
+	for _, e := range ended {
+		s.memory.end(e.Session, e.At)
+	}
+	for _, c := range epochs {
+		s.memory.raise(c.Tenant, c.UserID, c.Epoch)
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stop = stop
+	s.strikes.init(s.strikeDue)
+	for _, st := range struck {
+		s.armStrike(background, st.Session, st.StrikeAt)
+	}
+	s.running.Go(func() { s.flushLoop(background) })
+	s.running.Go(func() { s.sweepLoop(background) })
+	return nil
+}
+
+// Close stops the background work and stores what was seen last.
+func (s *Service) Close(ctx context.Context) error {
+	if s.stop == nil {
+		return nil
+	}
+	s.stop()
+	s.strikes.close()
+	s.running.Wait()
+	s.stop = nil
+	return s.flushSeen(ctx)
+}
+
+// apply brings committed changes into memory, before they are acknowledged.
+func (s *Service) apply(changes []Change) {
+	for _, c := range changes {
+		switch c.Kind {
+		case SessionEnded:
+			s.memory.end(c.Session, c.At)
+			s.strikes.disarm(c.Session)
+		case EpochMoved:
+			s.memory.raise(c.Tenant, c.UserID, c.Epoch)
+		case UserChanged:
+			s.Directory.ForgetUser(c.Tenant, c.UserID)
+		case PermissionsChanged:
+			s.Directory.ForgetPermissions(c.Tenant)
+		}
+	}
+}
+
+// sweepLoop forgets ended sessions: in memory when no access token of theirs
+// can live, in the store when nobody will ask why they ended.
+func (s *Service) sweepLoop(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := s.Now()
+		s.memory.forget(now.Add(-s.Policies.MaxAccessTTL()))
+		if err := s.Sweep(ctx, now); err != nil && ctx.Err() == nil {
+			s.Log.WarnContext(ctx, "sweep of ended sessions failed, it will be tried again", "error", err)
+		}
+	}
+}
+
+// Sweep deletes sessions that ended KeepEnded ago, in small batches so that no
+// refresh waits behind it.
+func (s *Service) Sweep(ctx context.Context, now time.Time) error {
+	keep := s.KeepEnded
+	if keep == 0 {
+		keep = defaultKeepEnded
+	}
+	for ctx.Err() == nil {
+		n, err := s.Store.SweepSessions(ctx, now.Add(-keep), sweepBatch)
+		if err != nil || n < sweepBatch {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// event fills in what every event of a session has in common.
+func event(ctx context.Context, kind audit.Kind, s *Session, reason string) audit.Event {
+	e := audit.Event{Kind: kind, Actor: *audit.ActorFrom(ctx), Reason: reason}
+	if s != nil {
+		e.Tenant, e.Session, e.UserID = s.Tenant, s.ID.String(), s.UserID
+	}
+	return e
+}
+
+// patience is how long a request waits inside for a store that is away. One
+// answer that is not a success ends a Stripes session, so waiting is cheaper.
+const patience = 5 * time.Second
+
+// retry runs do again while the store is unavailable, for up to patience.
+func (s *Service) retry(ctx context.Context, do func() error) error {
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	for pause := 20 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
+		err := do()
+		if !errors.Is(err, ErrUnavailable) {
+			return err
+		}
+		wait := time.NewTimer(pause)
+		select {
+		case <-wait.C:
+		case <-deadline.C:
+			wait.Stop()
+			return err
+		case <-ctx.Done():
+			wait.Stop()
+			return err
+		}
+	}
+}
