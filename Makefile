@@ -1,0 +1,45 @@
+# CI is `make lint test`; nothing hides elsewhere. Everything needs Go alone:
+# tools and modules are fetched by version and checksum.
+
+TOOL := go tool -modfile=tools/go.mod
+FUZZTIME ?= 10s
+
+.PHONY: build demo test test-only fuzz race verify-long lint fmt docs bench bench-peers clean
+
+build: ## the binary, in bin/
+	CGO_ENABLED=0 go build -trimpath -o bin/counterfoil ./cmd/counterfoil
+
+demo: ## the main job, with seed data
+	go run ./cmd/counterfoil demo
+
+test: test-only fuzz ## all tests, and each fuzz target for FUZZTIME
+
+test-only: ## all tests but fuzzing
+	go test -timeout 15m ./...
+
+fuzz: ## each fuzz target for FUZZTIME
+	./tools/fuzz.sh $(FUZZTIME)
+
+race: ## the tests that matter most, with the race detector
+	go test -race -timeout 30m ./internal/...
+
+verify-long: ## the exhaustive check in larger scopes, long histories and soak
+	COUNTERFOIL_LONG=1 go test -timeout 3h -count=1 ./internal/session ./internal/store ./internal/server ./cmd/counterfoil
+
+lint: ## formatting, vet, staticcheck, import rule, links in the documents
+	@out=$$($(TOOL) gofumpt -l . 2>&1); if [ -n "$$out" ]; then echo "not formatted, run make fmt:"; echo "$$out"; exit 1; fi
+	go vet ./...
+	$(TOOL) staticcheck ./...
+	go test -run 'TestImports|TestClock|TestDocuments' ./internal/server
+
+fmt:
+	$(TOOL) gofumpt -w .
+
+docs: ## what is generated from the code
+	go run ./cmd/counterfoil config reference > docs/configuration.md
+
+bench: ## side by side with bare net/http on this machine, as a table with ratios
+	go run ./bench
+
+clean:
+	rm -rf bin counterfoil-demo

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// process is a server under measurement.
+type process struct {
+	command *exec.Cmd
+	address string
+	// admin is Counterfoil's admin listener, and started how long it took
+	// from exec until it answered.
+	admin   string
+	started time.Duration
+	done    chan error
+}
+
+// startRole starts this program in a role.
+func startRole(ctx context.Context, role, upstream string) (*process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	command := exec.CommandContext(ctx, self, "-role", role, "-upstream", upstream)
+	command.Stderr = os.Stderr
+	out, err := command.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := command.Start(); err != nil {
+		return nil, err
+	}
+	p := &process{command: command, done: make(chan error, 1)}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s did not start", role), err, command.Process.Kill())
+	}
+	p.address = strings.TrimSpace(line)
+	go func() { p.done <- command.Wait() }()
+	return p, nil
+}
+
+// startCounterfoil starts the real binary on a data directory and waits until
+// it has announced itself.
+func startCounterfoil(ctx context.Context, binary, data, config string) (*process, error) {
+	file := filepath.Join(data, "bench.yaml")
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	config += fmt.Sprintf("\ndata: %s\nlisten: 127.0.0.1:%d\ninternal_listen: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\nlog: {level: warn}\n", data, port)
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		return nil, err
+	}
+	command := exec.CommandContext(ctx, binary, "serve", "--config", file)
+	command.Stderr = os.Stderr
+	begin := time.Now()
+	if err := command.Start(); err != nil {
+		return nil, err
+	}
+	p := &process{command: command, address: fmt.Sprintf("127.0.0.1:%d", port), done: make(chan error, 1)}
+	go func() { p.done <- command.Wait() }()
+	for {
+		if w, err := dial(p.address); err == nil {
+			status, _, err := w.do(text("GET", "/.well-known/jwks.json", p.address, "", nil))
+			w.conn.Close()
+			if err == nil && status == 200 {
+				p.started = time.Since(begin)
+				break
+			}
+		}
+		select {
+		case err := <-p.done:
+			return nil, errors.Join(errors.New("counterfoil ended at start"), err)
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+	running, err := os.ReadFile(filepath.Join(data, "running.json"))
+	if err != nil {
+		return nil, errors.Join(err, p.stop())
+	}
+	var announced struct{ Admin string }
+	if err := json.Unmarshal(running, &announced); err != nil {
+		return nil, errors.Join(err, p.stop())
+	}
+	admin, err := url.Parse(announced.Admin)
+	if err != nil {
+		return nil, errors.Join(err, p.stop())
+	}
+	p.admin = admin.Host
+	return p, nil
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	_, port, _ := strings.Cut(l.Addr().String(), ":")
+	return strconv.Atoi(port)
+}
+
+func (p *process) stop() error {
+	if err := p.command.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	select {
+	case <-p.done:
+		return nil
+	case <-time.After(20 * time.Second):
+		return errors.Join(errors.New("did not stop in 20 s"), p.command.Process.Kill())
+	}
+}
+
+// memory is the resident set in bytes.
+func (p *process) memory() (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.command.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(status), "VmRSS:")
+	fields := strings.Fields(rest)
+	if len(fields) == 0 {
+		return 0, errors.New("no VmRSS")
+	}
+	kilobytes, err := strconv.ParseInt(fields[0], 10, 64)
+	return kilobytes << 10, err
+}
+
+// cpu is the processor time used so far.
+func (p *process) cpu() (time.Duration, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.command.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0, errors.New("short stat")
+	}
+	user, err1 := strconv.Atoi(fields[11])
+	system, err2 := strconv.Atoi(fields[12])
+	return time.Duration(user+system) * 10 * time.Millisecond, errors.Join(err1, err2)
+}

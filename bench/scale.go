@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/counterfoil/counterfoil/internal/session"
+)
+
+// measurePages shows that rotating does not grow the store: the pages of
+// 10,000 sessions after one rotation each, and after many.
+func (b *bench) measurePages(ctx context.Context, rotations int) error {
+	data, err := os.MkdirTemp(b.dir, "pages-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(data)
+	sh, err := openShelf(ctx, data, 100)
+	if err != nil {
+		return err
+	}
+	defer sh.close(ctx)
+	rows, err := sh.sessions(ctx, 10_000)
+	if err != nil {
+		return err
+	}
+	pages := func() (int64, error) {
+		if err := sh.server.Store().Checkpoint(ctx); err != nil {
+			return 0, err
+		}
+		info, err := os.Stat(filepath.Join(data, "counterfoil.db"))
+		if err != nil {
+			return 0, err
+		}
+		return info.Size() / 4096, nil
+	}
+	if err := rotateAll(ctx, sh, rows); err != nil {
+		return err
+	}
+	first, err := pages()
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	for range rotations - 1 {
+		if err := rotateAll(ctx, sh, rows); err != nil {
+			return err
+		}
+	}
+	each := time.Since(begin) / time.Duration(max(1, (rotations-1)*len(rows)))
+	last, err := pages()
+	if err != nil {
+		return err
+	}
+	b.table.note("pages of 4 KiB in the store, 10,000 sessions", fmt.Sprintf("%d after 1 rotation each, %d after %d (%s a rotation in the store)", first, last, rotations, each))
+	if first != last {
+		return fmt.Errorf("the store grew from %d to %d pages", first, last)
+	}
+	return nil
+}
+
+func rotateAll(ctx context.Context, sh *shelf, rows []session.Session) error {
+	rule := session.DefaultPolicy().FOLIOExact().Rule()
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(256)
+	for i := range rows {
+		group.Go(func() error {
+			return sh.server.Store().UpdateSession(ctx, rows[i].ID, func(now time.Time, row *session.Session) session.Effects {
+				next, verdict := row.Present(session.Presented{Gen: row.Gen, Genuine: true, Allowed: true, Expiry: row.AbsoluteExpiry}, rule, now)
+				row.Family = next
+				return session.Effects{Save: verdict.Changed}
+			})
+		})
+	}
+	return group.Wait()
+}
+
+// measureScale compares a store of 1,000 sessions with a large one, and says
+// what the large one costs in memory and at start.
+func (b *bench) measureScale(ctx context.Context, stored int) error {
+	small, large := make([]figures, 0, b.rounds), make([]figures, 0, b.rounds)
+	sizes := []struct {
+		into           *[]figures
+		active, stored int
+		data           string
+	}{{into: &small, active: 1000, stored: 1000}, {into: &large, active: 10_000, stored: stored}}
+	for i := range sizes {
+		data, err := b.fill(ctx, sizes[i].stored)
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(data)
+		sizes[i].data = data
+	}
+	for range b.rounds {
+		for _, size := range sizes {
+			got, err := b.rotateIn(ctx, size.data, size.active)
+			if err != nil {
+				return err
+			}
+			*size.into = append(*size.into, got)
+		}
+	}
+	b.table.baseline("refresh with 1,000 sessions in the store, 32 connections", small)
+	b.table.against(fmt.Sprintf("refresh with %d sessions in the store, 10,000 active", stored), large, small)
+	b.table.note("p99 with many sessions ÷ with 1,000", fmt.Sprintf("%.2f", ratio(large, small, func(f figures) float64 { return float64(f.p99) })))
+	b.table.note("memory with 10,000 active sessions", fmt.Sprintf("%d MiB resident", b.memory>>20))
+	b.table.note("start until the first answer", b.startUp.Round(time.Millisecond).String())
+	return nil
+}
+
+// fill makes a data directory with sessions.
+func (b *bench) fill(ctx context.Context, sessions int) (string, error) {
+	data, err := os.MkdirTemp(b.dir, "scale-")
+	if err != nil {
+		return "", err
+	}
+	sh, err := openShelf(ctx, data, 1000)
+	if err != nil {
+		return "", err
+	}
+	_, err = sh.sessions(ctx, sessions)
+	return data, errors.Join(err, sh.close(ctx))
+}
+
+// rotateIn rotates some of the sessions that are there.
+func (b *bench) rotateIn(ctx context.Context, data string, active int) (figures, error) {
+	sh, err := openShelf(ctx, data, 0)
+	if err != nil {
+		return figures{}, err
+	}
+	tokens, err := sh.pick(ctx, active)
+	if err := errors.Join(err, sh.close(ctx)); err != nil {
+		return figures{}, err
+	}
+	p, err := startCounterfoil(ctx, b.binary, data, folioExact)
+	if err != nil {
+		return figures{}, err
+	}
+	got, err := run(p.address, roundRobin(p.address, tokens, 32), b.warmUp, b.measure)
+	if err == nil {
+		b.memory, err = p.memory()
+		b.startUp = p.started
+	}
+	return got, errors.Join(err, p.stop())
+}
+
+// pick returns the current tokens of stored sessions.
+func (sh *shelf) pick(ctx context.Context, n int) ([]string, error) {
+	tokens := make([]string, 0, n)
+	filter := session.Filter{Tenant: tenant, Live: true, Limit: 1000}
+	for len(tokens) < n {
+		page, err := sh.server.Sessions().List(ctx, filter)
+		if err != nil {
+			return nil, err
+		}
+		for i := range page.Sessions {
+			tokens = append(tokens, sh.refreshToken(&page.Sessions[i], page.Sessions[i].Gen))
+		}
+		if page.Next == "" {
+			break
+		}
+		filter.Cursor = page.Next
+	}
+	return tokens[:min(n, len(tokens))], nil
+}

@@ -1,0 +1,105 @@
+// Command counterfoil keeps FOLIO sessions alive: login, rotating refresh
+// tokens, gateway, and the commands to operate them.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// commands is the whole command line.
+type commands struct {
+	Demo      demoCommand      `cmd:"" help:"Show the main job: embedded database, seed data, sample modules, commands to copy and paste."`
+	Serve     serveCommand     `cmd:"" help:"Serve for real."`
+	Config    configCommand    `cmd:"" help:"Check a configuration, or print all settings."`
+	Bootstrap bootstrapCommand `cmd:"" help:"Create the first administrator with the code that the first start printed."`
+	Tenant    tenantCommand    `cmd:"" help:"List, create, delete tenants; end all sessions of one."`
+	User      userCommand      `cmd:"" help:"List, create, change, delete users."`
+	Session   sessionCommand   `cmd:"" help:"See sessions, why they ended, and end them."`
+	Key       keyCommand       `cmd:"" help:"See and rotate keys."`
+	Policy    policyCommand    `cmd:"" help:"See and set lifetimes and the refresh rule, for a tenant, a client or a user."`
+	Migrate   migrateCommand   `cmd:"" help:"Bring the database to this version's schema, and stop."`
+	Version   versionCommand   `cmd:"" help:"Print the version."`
+}
+
+// program is what a command works with.
+type program struct {
+	ctx            context.Context
+	in             io.Reader
+	out, errors    io.Writer
+	environ        func(string) (string, bool)
+	args           []string
+	askForPassword func(prompt string) (string, error)
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-ctx.Done()
+		stop() // a second signal ends the program at once
+	}()
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.LookupEnv))
+}
+
+const description = `Refresh tokens for FOLIO.
+
+  counterfoil demo                      the main job, in one minute
+  counterfoil demo --tour               the same, played and checked by itself
+  counterfoil serve --config FILE       the real thing
+
+Commands on tenants, users, sessions, keys and policies talk to the program
+that runs on the data directory, or work on the database while none does.
+They exit with 0 if all went well, 1 if not, 2 if the command line is wrong.`
+
+// run is the program as a value: tests call it with their own streams.
+func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer, environ func(string) (string, bool)) (status int) {
+	p := &program{ctx: ctx, in: in, out: out, errors: errs, environ: environ, args: args}
+	p.askForPassword = p.password
+	var cli commands
+	exited := -1
+	parser, err := kong.New(&cli, kong.Name("counterfoil"), kong.Description(description), kong.Writers(out, errs),
+		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.Bind(p),
+		kong.Exit(func(code int) { exited = code; panic(helped{}) }))
+	if err != nil {
+		fmt.Fprintln(errs, "counterfoil:", err)
+		return 1
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			if _, ok := r.(helped); !ok {
+				panic(r)
+			}
+			status = exited
+		}
+	}()
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintln(errs, "counterfoil:", err)
+		fmt.Fprintln(errs, "counterfoil --help tells more")
+		return 2
+	}
+	if err := parsed.Run(p); err != nil {
+		var usage usageError
+		fmt.Fprintln(errs, "counterfoil:", err)
+		if errors.As(err, &usage) {
+			return 2
+		}
+		return 1
+	}
+	return 0
+}
+
+// helped is how kong's exit after --help leaves run.
+type helped struct{}
+
+// usageError is a command line that cannot be meant.
+type usageError string
+
+func (e usageError) Error() string { return string(e) }

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/demo"
+	"github.com/counterfoil/counterfoil/internal/server"
+)
+
+type demoCommand struct {
+	Data           string        `help:"Directory of the database; made and kept. Default counterfoil-demo, for --tour one that is removed." type:"path" placeholder:"DIR"`
+	Listen         string        `help:"Public listener; port 0 is any." default:"127.0.0.1:9130" placeholder:"ADDR"`
+	InternalListen string        `help:"Listener for nested calls of modules." default:"127.0.0.1:9131" placeholder:"ADDR"`
+	AdminListen    string        `help:"Listener for management, health and metrics." default:"127.0.0.1:9132" placeholder:"ADDR"`
+	AccessTTL      time.Duration `name:"access-ttl" help:"Lifetime of access tokens; seconds are fine here." default:"10m"`
+	Grace          time.Duration `help:"How long a replaced refresh token may come back." default:"10s"`
+	LogLevel       string        `help:"debug, info, warn or error." default:"warn" enum:"debug,info,warn,error"`
+	Tour           bool          `help:"Play the whole story, check each step, and end. Uses ports and lifetimes of its own."`
+}
+
+func (c *demoCommand) Run(p *program) error {
+	o := demo.Options{
+		Data: c.Data, Listen: c.Listen, InternalListen: c.InternalListen, AdminListen: c.AdminListen,
+		AccessTTL: c.AccessTTL, Grace: c.Grace, LogLevel: c.LogLevel, Tour: c.Tour, Out: p.out, LogTo: p.errors,
+	}
+	if c.Tour {
+		o.Listen, o.InternalListen, o.AdminListen, o.LogLevel = "", "", "", ""
+	}
+	return demo.Run(p.ctx, o)
+}
+
+type serveCommand struct {
+	Config string `help:"Configuration file; without one, everything has its default." type:"path" placeholder:"FILE"`
+	Data   string `help:"Data directory, instead of the file's." type:"path" placeholder:"DIR"`
+}
+
+func (c *serveCommand) Run(p *program) (err error) {
+	config, err := server.LoadConfig(c.Config, p.environ)
+	if err != nil {
+		return err
+	}
+	if c.Data != "" {
+		config.SetData(c.Data)
+	}
+	config.LogTo = p.errors
+	s, err := server.Open(p.ctx, config)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close(context.WithoutCancel(p.ctx))) }()
+	if s.Bootstrap != "" {
+		fmt.Fprintf(p.errors, "\nThere is no administrator yet. Within a day, on this machine:\n\n  counterfoil bootstrap --data %s --code %s --tenant diku --username admin\n\nThe code works once. It is shown once.\n\n", config.Data, s.Bootstrap)
+	}
+	return s.Serve(p.ctx)
+}
+
+type configCommand struct {
+	Check     configCheckCommand     `cmd:"" help:"Report every fault of a configuration at once."`
+	Reference configReferenceCommand `cmd:"" help:"Print all settings with their defaults, as Markdown."`
+}
+
+type configCheckCommand struct {
+	Config string `help:"Configuration file." type:"path" placeholder:"FILE"`
+	JSON   bool   `name:"json" help:"Print JSON."`
+}
+
+func (c *configCheckCommand) Run(p *program) error {
+	_, err := server.LoadConfig(c.Config, p.environ)
+	faults := flatten(err)
+	if c.JSON {
+		return errors.Join(p.printJSON(map[string]any{"ok": err == nil, "faults": faults}), silently(err))
+	}
+	if err != nil {
+		for _, fault := range faults {
+			fmt.Fprintln(p.errors, fault)
+		}
+		return fmt.Errorf("%d faults", len(faults))
+	}
+	_, err = fmt.Fprintln(p.out, "ok")
+	return err
+}
+
+// flatten lists the messages of joined errors.
+func flatten(err error) []string {
+	if err == nil {
+		return []string{}
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var list []string
+		for _, one := range joined.Unwrap() {
+			list = append(list, flatten(one)...)
+		}
+		return list
+	}
+	return []string{err.Error()}
+}
+
+// silently turns an error that was told already into a failure.
+func silently(err error) error {
+	if err == nil {
+		return nil
+	}
+	return errors.New("the configuration has faults")
+}
+
+type configReferenceCommand struct{}
+
+func (configReferenceCommand) Run(p *program) error {
+	_, err := fmt.Fprint(p.out, server.Reference())
+	return err
+}
+
+type migrateCommand struct{ place }
+
+func (c *migrateCommand) Run(p *program) error {
+	config, err := p.config(c.place)
+	if err != nil {
+		return err
+	}
+	s, err := server.OpenOffline(p.ctx, config)
+	if err != nil {
+		return err
+	}
+	defer s.Close(context.WithoutCancel(p.ctx))
+	version, err := s.Store().SchemaVersion(p.ctx)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return p.printJSON(map[string]any{"schema": version})
+	}
+	_, err = fmt.Fprintf(p.out, "the database has schema version %d, that of this program\n", version)
+	return err
+}
+
+type versionCommand struct {
+	JSON bool `name:"json" help:"Print JSON."`
+}
+
+func (c *versionCommand) Run(p *program) error {
+	if c.JSON {
+		return p.printJSON(map[string]string{"version": server.Version(), "go": runtime.Version()})
+	}
+	_, err := fmt.Fprintln(p.out, "counterfoil", server.Version(), runtime.Version())
+	return err
+}

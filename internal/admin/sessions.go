@@ -1,0 +1,171 @@
+package admin
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/audit"
+	"github.com/counterfoil/counterfoil/internal/session"
+	"github.com/counterfoil/counterfoil/internal/token"
+)
+
+// sessionView is a session as operators see one.
+type sessionView struct {
+	ID           string        `json:"id"`
+	Tenant       string        `json:"tenant"`
+	UserID       string        `json:"userId"`
+	Username     string        `json:"username"`
+	Client       string        `json:"client"`
+	State        session.State `json:"state"`
+	CreatedAt    time.Time     `json:"createdAt"`
+	RotatedAt    time.Time     `json:"rotatedAt"`
+	LastActivity time.Time     `json:"lastActivity"`
+	ExpiresAt    time.Time     `json:"expiresAt"`
+	Rotations    uint64        `json:"rotations"`
+	Retries      uint64        `json:"retries"`
+	LoginAddress string        `json:"loginAddress"`
+	LastAddress  string        `json:"lastAddress"`
+	UserAgent    string        `json:"userAgent"`
+	EndedAt      *time.Time    `json:"endedAt,omitempty"`
+	EndedWhy     string        `json:"endedWhy,omitempty"`
+	EndedBy      string        `json:"endedBy,omitempty"`
+	Events       []eventView   `json:"events,omitempty"`
+}
+
+func (h *Handler) viewSession(row *session.Session) sessionView {
+	v := sessionView{
+		ID: row.ID.String(), Tenant: row.Tenant, UserID: row.UserID, Username: row.Username, Client: row.Client,
+		State: h.Sessions.StateOf(row, h.Now()), CreatedAt: row.CreatedAt.UTC(), RotatedAt: row.RotatedAt.UTC(),
+		LastActivity: row.LastActivity.UTC(), ExpiresAt: h.Sessions.ExpiresAt(row).UTC(),
+		Rotations: row.Gen - 1, Retries: row.Retries,
+		LoginAddress: row.LoginAddress, LastAddress: row.LastAddress, UserAgent: row.UserAgent,
+		EndedWhy: string(row.RevokedWhy), EndedBy: row.RevokedBy,
+	}
+	if !row.RevokedAt.IsZero() {
+		at := row.RevokedAt.UTC()
+		v.EndedAt = &at
+	}
+	return v
+}
+
+func (h *Handler) listSessions(w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	limit, err := number(r, "limit", 100, 1000)
+	if err != nil {
+		return err
+	}
+	filter := session.Filter{
+		Tenant: q.Get("tenant"), UserID: q.Get("userId"), Client: q.Get("client"), Address: q.Get("address"),
+		Live: q.Get("live") == "true", Cursor: q.Get("cursor"), Limit: limit,
+	}
+	if name := q.Get("user"); name != "" {
+		u, err := h.user(r.Context(), filter.Tenant, name)
+		if err != nil {
+			return err
+		}
+		filter.UserID = u.ID
+	}
+	page, err := h.Sessions.List(r.Context(), filter)
+	if err != nil {
+		return err
+	}
+	views := make([]sessionView, len(page.Sessions))
+	for i := range page.Sessions {
+		views[i] = h.viewSession(&page.Sessions[i])
+	}
+	return answer(w, http.StatusOK, map[string]any{"sessions": views, "next": page.Next})
+}
+
+func (h *Handler) showSession(w http.ResponseWriter, r *http.Request) error {
+	id, err := sessionID(r)
+	if err != nil {
+		return err
+	}
+	row, err := h.Sessions.Session(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	events, err := h.Sessions.Timeline(r.Context(), row)
+	if err != nil {
+		return err
+	}
+	v := h.viewSession(row)
+	v.Events = viewEvents(events)
+	return answer(w, http.StatusOK, v)
+}
+
+func (h *Handler) revokeSession(w http.ResponseWriter, r *http.Request) error {
+	id, err := sessionID(r)
+	if err != nil {
+		return err
+	}
+	ended, err := h.Sessions.Revoke(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	n := 0
+	if ended {
+		n = 1
+	}
+	return answer(w, http.StatusOK, map[string]any{"ended": n})
+}
+
+func sessionID(r *http.Request) (token.SessionID, error) {
+	id, err := token.ParseSessionID(r.PathValue("id"))
+	if err != nil {
+		return id, &problem{http.StatusBadRequest, "malformed", "a session's id is a UUID"}
+	}
+	return id, nil
+}
+
+// eventView is an event as operators see one.
+type eventView struct {
+	Seq       int64             `json:"seq"`
+	Time      time.Time         `json:"time"`
+	Kind      audit.Kind        `json:"kind"`
+	Tenant    string            `json:"tenant,omitempty"`
+	Session   string            `json:"session,omitempty"`
+	UserID    string            `json:"userId,omitempty"`
+	Actor     string            `json:"actor,omitempty"`
+	Address   string            `json:"address,omitempty"`
+	UserAgent string            `json:"userAgent,omitempty"`
+	RequestID string            `json:"requestId,omitempty"`
+	Reason    string            `json:"reason,omitempty"`
+	Detail    map[string]string `json:"detail,omitempty"`
+}
+
+func viewEvents(events []audit.Event) []eventView {
+	views := make([]eventView, len(events))
+	for i, e := range events {
+		actor := e.Actor.Name
+		if actor == "" {
+			actor = e.Actor.Kind
+		}
+		views[i] = eventView{
+			Seq: e.Seq, Time: e.Time.UTC(), Kind: e.Kind, Tenant: e.Tenant, Session: e.Session, UserID: e.UserID,
+			Actor: actor, Address: e.Actor.Address, UserAgent: e.Actor.UserAgent, RequestID: e.Actor.RequestID,
+			Reason: e.Reason, Detail: e.Detail,
+		}
+	}
+	return views
+}
+
+func (h *Handler) listEvents(w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	limit, err := number(r, "limit", 100, 1000)
+	if err != nil {
+		return err
+	}
+	before, err := number(r, "before", 0, 1<<53)
+	if err != nil {
+		return err
+	}
+	events, err := h.Sessions.Events.Events(r.Context(), session.EventFilter{
+		Tenant: q.Get("tenant"), UserID: q.Get("userId"), Session: q.Get("session"), Kind: audit.Kind(q.Get("kind")),
+		Before: int64(before), Limit: limit,
+	})
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusOK, map[string]any{"events": viewEvents(events)})
+}

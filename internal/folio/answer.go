@@ -1,0 +1,68 @@
+package folio
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/counterfoil/counterfoil/internal/session"
+)
+
+// writeText answers with one line, as FOLIO does where it has no JSON.
+func writeText(w http.ResponseWriter, status int, text string) {
+	write(w, status, "text/plain; charset=utf-8", []byte(text))
+}
+
+// writeJSON answers with a value of one of the types of this package, all of
+// which can be written.
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		writeText(w, http.StatusInternalServerError, errInternal.text)
+		return
+	}
+	write(w, status, "application/json", body)
+}
+
+func write(w http.ResponseWriter, status int, contentType string, body []byte) {
+	header := w.Header()
+	header.Set("Content-Type", contentType)
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // a client that is gone needs no answer
+}
+
+// instant is a time as FOLIO writes it: RFC 3339, UTC as Z, whole seconds. It
+// rounds down, so that a client that goes by it is never late.
+type instant time.Time
+
+func (i instant) MarshalText() ([]byte, error) {
+	return time.Time(i).UTC().Truncate(time.Second).AppendFormat(nil, time.RFC3339), nil
+}
+
+// IsZero leaves a time out that there is not.
+func (i instant) IsZero() bool { return time.Time(i).IsZero() }
+
+// expirations tells a browser how long its cookies are good for.
+type expirations struct {
+	Access  instant `json:"accessTokenExpiration"`
+	Refresh instant `json:"refreshTokenExpiration"`
+}
+
+func expirationsOf(t *session.Tokens) expirations {
+	return expirations{instant(t.AccessExpires), instant(t.RefreshExpires)}
+}
+
+// pair is the tokens for whoever keeps them outside of a cookie jar.
+type pair struct {
+	AccessToken  string `json:"accessToken"`
+	RefreshToken string `json:"refreshToken"`
+	expirations
+	TenantID string `json:"tenantId"`
+}
+
+func pairOf(t *session.Tokens) pair {
+	return pair{t.Access, t.Refresh, expirationsOf(t), t.Tenant}
+}

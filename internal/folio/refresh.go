@@ -1,0 +1,66 @@
+package folio
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/counterfoil/counterfoil/internal/session"
+)
+
+// refresh gives new tokens for a refresh token: POST /authn/refresh, with the
+// token in the body or in the cookie. It is never rate-limited: one answer
+// that is not a success ends the session of a Stripes user.
+func (h *Handler) refresh(w http.ResponseWriter, r *http.Request) error {
+	tenant, err := tenantOf(r)
+	if err != nil {
+		return err
+	}
+	p, err := present(w, r)
+	if err != nil {
+		return err
+	}
+	if p.token == "" {
+		return errNoRefreshToken
+	}
+	tokens, err := h.Sessions.Refresh(r.Context(), session.RefreshRequest{
+		Token: p.token, Tenant: tenant, Heals: p.heals, Device: p.device,
+		// A jar keeps its cookie where a client of its own needs an answer.
+		Browser: !p.inBody && fromBrowser(r),
+	})
+	if err != nil {
+		return h.refreshRefused(w, p, err)
+	}
+	if p.inBody {
+		writeJSON(w, http.StatusCreated, pairOf(tokens))
+		return nil
+	}
+	h.Cookies.Set(w.Header(), tokens)
+	writeJSON(w, http.StatusCreated, expirationsOf(tokens))
+	return nil
+}
+
+// refreshRefused sets or clears the cookies that belong to a refusal. What the
+// answer says is the same for every reason but superseded, which has a way
+// back: refresh again with the newest token and the nonce.
+func (h *Handler) refreshRefused(w http.ResponseWriter, p presented, err error) error {
+	var refused *session.Refused
+	if !errors.As(err, &refused) {
+		return err
+	}
+	if refused.Final && !p.inBody {
+		h.Cookies.Clear(w.Header())
+	}
+	if !refused.Superseded() {
+		return errRefresh
+	}
+	answer := *errRefresh
+	answer.fault.Parameters = []parameter{{"reason", "superseded"}}
+	switch {
+	case refused.Heal == "":
+	case p.inBody:
+		answer.fault.Parameters = append(answer.fault.Parameters, parameter{"heal", refused.Heal})
+	default:
+		h.Cookies.SetHeal(w.Header(), refused, h.Now())
+	}
+	return &answer
+}

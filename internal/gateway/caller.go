@@ -1,0 +1,73 @@
+package gateway
+
+import (
+	"net/http"
+
+	"github.com/counterfoil/counterfoil/internal/audit"
+	"github.com/counterfoil/counterfoil/internal/session"
+	"github.com/counterfoil/counterfoil/internal/token"
+)
+
+// listener is the public or the internal side of the gateway.
+type listener struct {
+	gateway  *Gateway
+	internal bool
+	// accept is the kinds of tokens that hold here.
+	accept []token.Kind
+}
+
+func (g *Gateway) listener(internal bool) *listener {
+	g.start()
+	l := &listener{gateway: g, internal: internal, accept: []token.Kind{token.KindAccess, token.KindElevated, token.KindDummy}}
+	if internal {
+		// A module's token that leaked to the outside must not open a door there.
+		l.accept = append(l.accept, token.KindModule)
+	}
+	return l
+}
+
+// read takes from the headers what a request says about itself, and refuses
+// with 400 what can be understood in two ways, or names a tenant that does
+// not exist. rawPath is the path that CheckPath let pass.
+func (l *listener) read(r *http.Request, rawPath string) (c Claim, requestID string, err error) {
+	g := l.gateway
+	if requestID, err = g.RequestIDs.Next(r.Header["X-Okapi-Request-Id"], rawPath, l.internal); err != nil {
+		return c, "", err
+	}
+	audit.ActorFrom(r.Context()).RequestID = requestID
+	if c, err = ExtractClaim(r.Header, "", UnverifiedTenant); err != nil {
+		return c, "", err
+	}
+	if _, known := g.Directory.Tenant(c.Tenant); !known {
+		return c, "", badRequest("No such Tenant " + cut(c.Tenant))
+	}
+	return c, requestID, nil
+}
+
+// verify checks the token of a claim and says in caller, and to the log, who
+// calls.
+func (l *listener) verify(r *http.Request, c *Claim, caller *session.Caller) (err error) {
+	g := l.gateway
+	if *caller, err = g.Sessions.Check(r.Context(), c.Token, l.accept...); err != nil {
+		return err
+	}
+	claims := &caller.Claims
+	// Otherwise the routes and permissions of one tenant would serve the
+	// users of another.
+	if claims.Tenant != c.Tenant {
+		return &Refusal{http.StatusForbidden, "Invalid token: it is not of the tenant in X-Okapi-Tenant"}
+	}
+	if c.FromCookie && g.origins.Check(r) != nil {
+		return &Refusal{http.StatusForbidden, "Request from another origin with a cookie. " +
+			"Send the token in X-Okapi-Token, or have the origin added to cors.origins"}
+	}
+	actor := audit.ActorFrom(r.Context())
+	actor.Kind, actor.Name, actor.UserID = "user", claims.Subject, claims.UserID
+	switch claims.Kind {
+	case token.KindModule:
+		actor.Kind, actor.Name = "module", claims.Module
+	case token.KindDummy:
+		actor.Kind = "anonymous"
+	}
+	return nil
+}

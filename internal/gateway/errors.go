@@ -1,0 +1,99 @@
+package gateway
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/counterfoil/counterfoil/internal/session"
+)
+
+// statusGone is what metrics and logs say of a client that did not wait, as
+// nginx does. Nobody receives it.
+const statusGone = 499
+
+// Bodies of 401. A client refreshes on TOKEN_EXPIRED, without a look at its
+// clock, and logs in anew on TOKEN_INVALID.
+const (
+	invalidBody = `{"message":"Invalid token","code":"TOKEN_INVALID","type":"auth"}`
+	bearer      = `Bearer error="invalid_token"` // RFC 6750 section 3
+)
+
+func expiredBody(prefix string) []byte {
+	body, _ := json.Marshal(struct {
+		Message string `json:"message"`
+		Code    string `json:"code"`
+		Type    string `json:"type"`
+		Refresh string `json:"refresh"`
+	}{"Access token has expired", "TOKEN_EXPIRED", "auth", prefix + "/authn/refresh"})
+	return body
+}
+
+// refuse answers in place of a module. It is the one place that says which
+// error is which status.
+func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	var refusal *Refusal
+	status := http.StatusInternalServerError
+	switch {
+	case errors.As(err, &refusal):
+		status = refusal.Status
+		if status == http.StatusUnauthorized {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+		}
+		if status == http.StatusMethodNotAllowed {
+			w.Header().Set("Allow", allow)
+		}
+		writeText(w, status, refusal.Text)
+	case errors.Is(err, session.ErrTokenExpired):
+		status = http.StatusUnauthorized
+		w.Header().Set("WWW-Authenticate", bearer)
+		writeJSON(w, status, g.expired)
+	case errors.Is(err, session.ErrTokenInvalid):
+		status = http.StatusUnauthorized
+		w.Header().Set("WWW-Authenticate", bearer)
+		writeJSON(w, status, []byte(invalidBody))
+	case r.Context().Err() != nil:
+		status = statusGone
+		w.WriteHeader(status)
+	case errors.Is(err, session.ErrUnavailable):
+		status = http.StatusServiceUnavailable
+		w.Header().Set("Retry-After", "1")
+		writeText(w, status, "The directory cannot be asked at the moment, try again")
+		g.Log.WarnContext(r.Context(), "request refused because the directory did not answer", "error", err)
+	default:
+		writeText(w, status, "Internal error")
+		g.Log.ErrorContext(r.Context(), "request failed", "error", err)
+	}
+	g.metrics.refused(status, err)
+}
+
+// writeText answers as Okapi does. Nothing that the gateway itself says is
+// worth keeping in a cache.
+func writeText(w http.ResponseWriter, status int, text string) {
+	write(w, status, "text/plain; charset=utf-8", []byte(text))
+}
+
+func writeJSON(w http.ResponseWriter, status int, body []byte) {
+	write(w, status, "application/json", body)
+}
+
+func write(w http.ResponseWriter, status int, contentType string, body []byte) {
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // a client that is gone needs no answer
+}
+
+// cut bounds what a refusal repeats of its request.
+func cut(s string) string {
+	const enough = 64
+	if len(s) > enough {
+		return s[:enough] + "..."
+	}
+	return s
+}

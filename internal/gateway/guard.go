@@ -1,0 +1,135 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/counterfoil/counterfoil/internal/session"
+	"github.com/counterfoil/counterfoil/internal/token"
+)
+
+// Guard is for endpoints of the program itself that act for a user. It runs
+// serve for a caller whose token is that of a user and who has all of the
+// permissions, after the same checks and with the same refusals as for a
+// routed request. Caller.Access is never nil. On the internal listener, a
+// module may act for its user with the permissions that it was lent.
+func (g *Gateway) Guard(internal bool) func([]string, func(http.ResponseWriter, *http.Request, session.Caller)) http.Handler {
+	l := g.listener(internal)
+	return func(required []string, serve func(http.ResponseWriter, *http.Request, session.Caller)) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			caller, err := l.user(r, required)
+			if err != nil {
+				g.refuse(w, r, err)
+				return
+			}
+			serve(w, r, *caller)
+		})
+	}
+}
+
+func (l *listener) user(r *http.Request, required []string) (*session.Caller, error) {
+	caller, err := l.tokenOf(r)
+	if err != nil {
+		return nil, err
+	}
+	if caller == nil {
+		text := "Token missing"
+		if len(required) > 0 {
+			text += ", access requires permission: " + required[0]
+		}
+		return nil, &Refusal{http.StatusUnauthorized, text}
+	}
+	if caller.Access == nil {
+		return nil, session.ErrTokenInvalid
+	}
+	_, err = l.gateway.Authorize(r.Context(), &Facts{Tenant: caller.Claims.Tenant, Caller: caller, Required: required})
+	return caller, err
+}
+
+// tokenOf reads and checks who calls; nil is a caller without token.
+func (l *listener) tokenOf(r *http.Request) (*session.Caller, error) {
+	claim, _, err := l.read(r, r.URL.EscapedPath())
+	if err != nil || claim.Token == "" {
+		return nil, err
+	}
+	caller := new(session.Caller)
+	if err := l.verify(r, &claim, caller); err != nil {
+		return nil, err
+	}
+	return caller, nil
+}
+
+// ModuleGuard is for endpoints of the program itself that serve modules alone,
+// such as /token/sign. It runs serve for a module's token that carries the
+// permission, or for any module's if permission is "". What a user was granted
+// does not count, or users could sign tokens. The refusal is mod-authtoken's,
+// with 401.
+func (g *Gateway) ModuleGuard(internal bool) func(endpoint, permission string, serve func(http.ResponseWriter, *http.Request, session.Caller)) http.Handler {
+	l := g.listener(internal)
+	return func(endpoint, permission string, serve func(http.ResponseWriter, *http.Request, session.Caller)) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			caller, err := l.moduleWith(r, endpoint, permission)
+			if err != nil {
+				g.refuse(w, r, err)
+				return
+			}
+			serve(w, r, *caller)
+		})
+	}
+}
+
+func (l *listener) moduleWith(r *http.Request, endpoint, permission string) (*session.Caller, error) {
+	caller, err := l.tokenOf(r)
+	if err != nil {
+		return nil, err
+	}
+	if caller != nil && caller.Claims.Kind == token.KindModule {
+		if permission == "" {
+			return caller, nil
+		}
+		lent := permissions{tenant: caller.Claims.Tenant, carried: caller.Claims.Permissions}
+		has, err := lent.has(r.Context(), l.gateway.Directory, permission)
+		if err != nil || has {
+			return caller, err
+		}
+	}
+	return nil, &Refusal{http.StatusUnauthorized,
+		fmt.Sprintf("Missing required module-level permissions for endpoint '%s': %s", endpoint, permission)}
+}
+
+// CleanPath stands in front of a listener's routes, before any of them could
+// read a path in its own way. It refuses paths that are not what they seem,
+// as CheckPath does, and turns /_/invoke/tenant/{tenant}/{path} into {path}
+// with that tenant, for callers that cannot set headers.
+func CleanPath(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		raw := r.URL.EscapedPath()
+		err := CheckPath(raw)
+		tenant, rest, invoked := SplitInvoke(raw)
+		if err == nil && invoked {
+			tenant, err = extractTenant(r.Header, tenant)
+		}
+		if err != nil {
+			writeText(w, http.StatusBadRequest, err.Error())
+			return
+		}
+		if !invoked {
+			next.ServeHTTP(w, r)
+			return
+		}
+		path, err := url.PathUnescape(rest)
+		if err != nil {
+			writeText(w, http.StatusBadRequest, "Invalid path")
+			return
+		}
+		inner := *r
+		inner.Header = r.Header.Clone()
+		inner.Header["X-Okapi-Tenant"] = []string{tenant}
+		u := *r.URL
+		u.Path, u.RawPath = path, rest
+		inner.URL = &u
+		next.ServeHTTP(w, &inner)
+		r.Pattern = inner.Pattern // for whoever counts requests outside
+	})
+}

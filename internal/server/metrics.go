@@ -1,0 +1,104 @@
+package server
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/counterfoil/counterfoil/internal/session"
+)
+
+// metrics are the program's own numbers. Every label comes from a small fixed
+// set: never a user, a session, a path or an address.
+type metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+	refresh  *prometheus.CounterVec
+	logins   *prometheus.CounterVec
+	ended    *prometheus.CounterVec
+	cache    *prometheus.CounterVec
+	flushed  *prometheus.GaugeVec
+	failed   prometheus.Counter
+
+	// hit and miss are the children of cache, so that no request builds
+	// label strings.
+	hit, miss prometheus.Counter
+}
+
+var _ session.Observer = (*metrics)(nil)
+
+func newMetrics() *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "counterfoil_http_requests_total", Help: "Requests by listener, route and status class.",
+		}, []string{"listener", "route", "class"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "counterfoil_http_request_duration_seconds", Help: "Time to answer by listener and route.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"listener", "route"}),
+		refresh: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "counterfoil_refresh_total", Help: "Presented refresh tokens by what the rule decided.",
+		}, []string{"outcome"}),
+		logins: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "counterfoil_login_total", Help: "Logins by result.",
+		}, []string{"result"}),
+		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "counterfoil_sessions_ended_total", Help: "Sessions that ended by reason.",
+		}, []string{"reason"}),
+		cache: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "counterfoil_token_cache_total", Help: "Look-ups of verified tokens.",
+		}, []string{"result"}),
+		flushed: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "counterfoil_seen_flush_timestamp_seconds", Help: "When seen generations were last stored.",
+		}, nil),
+		failed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "counterfoil_seen_flush_errors_total", Help: "Flushes of seen generations that failed.",
+		}),
+	}
+	m.registry.MustRegister(m.requests, m.duration, m.refresh, m.logins, m.ended, m.cache, m.flushed, m.failed,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.hit, m.miss = m.cache.WithLabelValues("hit"), m.cache.WithLabelValues("miss")
+	return m
+}
+
+func (m *metrics) request(listener, pattern string, status int, took time.Duration) {
+	if pattern == "" {
+		pattern = "none"
+	}
+	m.requests.WithLabelValues(listener, pattern, strconv.Itoa(status/100)+"xx").Inc()
+	m.duration.WithLabelValues(listener, pattern).Observe(took.Seconds())
+}
+
+func (m *metrics) Refreshed(outcome string) { m.refresh.WithLabelValues(outcome).Inc() }
+
+func (m *metrics) LoggedIn(result string) { m.logins.WithLabelValues(result).Inc() }
+
+func (m *metrics) SessionsEnded(reason session.Reason, n int) {
+	m.ended.WithLabelValues(string(reason)).Add(float64(n))
+}
+
+func (m *metrics) TokenCache(hit bool) {
+	if hit {
+		m.hit.Inc()
+		return
+	}
+	m.miss.Inc()
+}
+
+func (m *metrics) FeedFlushed(at time.Time, _ int, err error) {
+	if err != nil {
+		m.failed.Inc()
+		return
+	}
+	m.flushed.WithLabelValues().Set(float64(at.UnixMilli()) / 1000)
+}
+
+func (m *metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}

@@ -1,0 +1,160 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/audit"
+)
+
+// observed wraps a listener's handler: who calls, what came of it, and that no
+// panic takes the process or its secrets with it.
+type observed struct {
+	next    http.Handler
+	trusted []netip.Prefix
+	log     *slog.Logger
+	metrics *metrics
+	// listener is "public", "internal" or "admin".
+	listener string
+	now      func() time.Time
+}
+
+func (o *observed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	started := o.now()
+	actor := audit.Actor{Kind: "anonymous", Address: o.clientAddress(r), UserAgent: cut(r.UserAgent(), 200)}
+	r = r.WithContext(audit.WithActor(r.Context(), &actor))
+	answer := statusWriter{ResponseWriter: w}
+	defer func() {
+		if fault := recover(); fault != nil {
+			if fault == http.ErrAbortHandler {
+				o.finish(r, &answer, &actor, started)
+				panic(fault)
+			}
+			// The value of a panic may hold anything, so it is not logged; the
+			// stack holds addresses only.
+			o.log.ErrorContext(r.Context(), "request handler panicked", "stack", string(debug.Stack()))
+			if answer.status == 0 {
+				http.Error(&answer, `{"message":"internal error","code":"internal","type":"error"}`, http.StatusInternalServerError)
+			}
+		}
+		o.finish(r, &answer, &actor, started)
+	}()
+	o.next.ServeHTTP(&answer, r)
+}
+
+// finish counts the request and logs it: at debug level each, otherwise only
+// what went wrong at our end.
+func (o *observed) finish(r *http.Request, answer *statusWriter, actor *audit.Actor, started time.Time) {
+	status := answer.status
+	if status == 0 {
+		status = http.StatusOK
+	}
+	took := o.now().Sub(started)
+	o.metrics.request(o.listener, r.Pattern, status, took)
+	level := slog.LevelDebug
+	if status >= http.StatusInternalServerError {
+		level = slog.LevelWarn
+	}
+	if !o.log.Enabled(r.Context(), level) {
+		return
+	}
+	o.log.LogAttrs(r.Context(), level, "request",
+		slog.String("listener", o.listener), slog.String("method", r.Method), slog.String("path", cut(r.URL.EscapedPath(), 300)),
+		slog.Int("status", status), slog.Int64("bytes", answer.bytes), slog.Duration("took", took),
+		slog.String("tenant", cut(r.Header.Get("X-Okapi-Tenant"), 40)))
+}
+
+// clientAddress is the address of whoever calls. Forwarding headers are
+// believed only from networks that the operator named, and read from the
+// right: everything left of the nearest stranger is that stranger's claim.
+func (o *observed) clientAddress(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	peer, err := netip.ParseAddr(host)
+	if err != nil {
+		return ""
+	}
+	peer = peer.Unmap().WithZone("")
+	if !o.trusts(peer) {
+		return peer.String()
+	}
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0; i-- {
+		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			break
+		}
+		peer = hop.Unmap().WithZone("")
+		if !o.trusts(peer) {
+			break
+		}
+	}
+	return peer.String()
+}
+
+func (o *observed) trusts(addr netip.Addr) bool {
+	for _, network := range o.trusted {
+		if network.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// statusWriter remembers what was answered. Unwrap lets the proxy flush and
+// set deadlines on the connection below.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	if status >= http.StatusOK && w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(b)
+	w.bytes += int64(n)
+	return n, err
+}
+
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func cut(s string, n int) string { return s[:min(len(s), n)] }
+
+// actorHandler adds to each log record who acts and the request id, so that no
+// call site has to.
+type actorHandler struct{ slog.Handler }
+
+func (h actorHandler) Handle(ctx context.Context, record slog.Record) error {
+	if a := audit.ActorFrom(ctx); a.Kind != audit.System.Kind {
+		record.AddAttrs(slog.Group("actor", "kind", a.Kind, "name", a.Name, "user_id", a.UserID, "address", a.Address))
+		if a.RequestID != "" {
+			record.AddAttrs(slog.String("request_id", a.RequestID))
+		}
+	}
+	return h.Handler.Handle(ctx, record)
+}
+
+func (h actorHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return actorHandler{h.Handler.WithAttrs(attrs)}
+}
+
+func (h actorHandler) WithGroup(name string) slog.Handler {
+	return actorHandler{h.Handler.WithGroup(name)}
+}

@@ -1,0 +1,338 @@
+// Package server puts the parts together: configuration, listeners,
+// middleware, metrics, background work, start and shutdown. It is the only
+// importer of store, and it decides nothing about tokens or requests.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/admin"
+	"github.com/counterfoil/counterfoil/internal/audit"
+	"github.com/counterfoil/counterfoil/internal/credential"
+	"github.com/counterfoil/counterfoil/internal/directory"
+	"github.com/counterfoil/counterfoil/internal/folio"
+	"github.com/counterfoil/counterfoil/internal/gateway"
+	"github.com/counterfoil/counterfoil/internal/session"
+	"github.com/counterfoil/counterfoil/internal/store"
+	"github.com/counterfoil/counterfoil/internal/token"
+)
+
+// Server is the program as a value: Open it, Serve until the context ends, and
+// Close. Several may run in one process.
+type Server struct {
+	config   *Config
+	log      *slog.Logger
+	metrics  *metrics
+	db       *store.SQLite
+	ring     *token.Ring
+	people   *directory.Cache
+	sessions *session.Service
+	gateway  *gateway.Gateway
+	admin    *admin.Handler
+
+	listeners map[string]net.Listener
+	handlers  map[string]http.Handler
+	// Bootstrap is the one-time code for the first administrator; empty if
+	// there is one already.
+	Bootstrap string
+}
+
+// Open opens the store, the keys and the listeners. Nothing is served yet.
+func Open(ctx context.Context, c *Config) (_ *Server, err error) {
+	s, err := OpenOffline(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close(context.WithoutCancel(ctx)))
+		}
+	}()
+	if err := s.listen(); err != nil {
+		return nil, err
+	}
+	if err := s.openGateway(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.openBootstrap(ctx); err != nil {
+		return nil, err
+	}
+	return s, s.mount()
+}
+
+// OpenOffline opens all but listeners and gateway: what a command needs that
+// administers a store while nothing runs.
+func OpenOffline(ctx context.Context, c *Config) (_ *Server, err error) {
+	log, err := newLogger(c)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{config: c, log: log, metrics: newMetrics()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close(context.WithoutCancel(ctx)))
+		}
+	}()
+	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	master := c.MasterKey
+	if master == nil {
+		if master, err = token.LoadOrCreateMaster(c.MasterKeyFile); err != nil {
+			return nil, err
+		}
+	}
+	s.db, err = store.Open(ctx, store.Config{Path: strings.TrimPrefix(c.Store, "sqlite:"), Now: c.Now, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	s.people = &directory.Cache{Source: s.db, Builtin: []directory.PermissionSet{folio.Permissions}, Now: c.Now, TTL: -1}
+	if err := s.people.Load(ctx); err != nil {
+		return nil, err
+	}
+	issuer := c.PublicURL
+	if issuer == "" {
+		issuer = "counterfoil"
+	}
+	s.ring, err = token.OpenRing(ctx, token.Config{Store: s.db, Master: master, Issuer: issuer, Audience: "folio", Now: c.Now,
+		RetireFor: token.RetireFor{
+			Access: session.LongestAccess + time.Minute, Module: session.LongestModule + time.Minute,
+			Refresh: session.LongestAbsolute + 24*time.Hour,
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.openSessions(ctx); err != nil {
+		return nil, err
+	}
+	s.admin = &admin.Handler{
+		Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Store: s.db, Now: c.Now,
+		Token: newAdminToken(),
+	}
+	return s, nil
+}
+
+func (s *Server) openSessions(ctx context.Context) error {
+	c := s.config
+	policies := &session.Policies{Default: c.Policy.Apply(session.DefaultPolicy()), Tenants: c.Tenants, AllowUnsafe: c.Demo}
+	if err := policies.Load(ctx, s.db); err != nil {
+		return err
+	}
+	limits := &credential.Regulator{}
+	if c.Login.DeactivateAfter > 0 {
+		limits.Deactivation = credential.Deactivation{After: c.Login.DeactivateAfter, Window: 10 * time.Minute}
+	}
+	s.sessions = &session.Service{
+		Store: s.db, Feed: s.db, Accounts: s.db, Events: s.db, Users: s.db,
+		Tokens: s.ring, Directory: s.people, Policies: policies,
+		Passwords: &credential.Hasher{}, Rules: credential.Rules{MinLength: c.Login.MinPassword, AllowWeak: c.Demo}, Limits: limits,
+		Now: c.Now, Log: s.log, Observe: s.metrics, KeepEnded: time.Duration(c.KeepEnded),
+		VerifiedTokens: c.VerifiedTokens,
+	}
+	s.db.OnChange(s.reload)
+	return s.sessions.Start(ctx)
+}
+
+// reload brings changes into memory that are no business of sessions. It runs
+// before a change is acknowledged. Changes of keys are not among them: with one
+// node the ring made them itself, and still holds its lock.
+func (s *Server) reload(changes []session.Change) {
+	ctx := context.Background()
+	warn := func(what string, err error) {
+		if err != nil {
+			s.log.Error("change not taken over, restart if it persists", "what", what, "error", err)
+		}
+	}
+	for _, c := range changes {
+		switch c.Kind {
+		case session.TenantsChanged:
+			warn("tenants", s.people.ReloadTenants(ctx))
+		case session.PoliciesChanged:
+			warn("policies", s.sessions.Policies.Load(ctx, s.db))
+		}
+		if (c.Kind == session.ModulesChanged || c.Kind == session.TenantsChanged) && s.gateway != nil {
+			warn("modules", s.gateway.Reload(ctx))
+		}
+	}
+}
+
+// Listeners of the program, by name.
+const (
+	Public   = "public"
+	Internal = "internal"
+	Admin    = "admin"
+)
+
+func (s *Server) listen() error {
+	s.listeners = make(map[string]net.Listener)
+	for name, address := range map[string]string{
+		Public: s.config.Listen, Internal: s.config.InternalListen, Admin: s.config.AdminListen,
+	} {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return fmt.Errorf("%s listener: %w", name, err)
+		}
+		s.listeners[name] = l
+	}
+	return nil
+}
+
+// URL returns the base URL of a listener, with the port that it got.
+func (s *Server) URL(listener string) string {
+	scheme := "http"
+	if listener == Public && s.config.TLS.Cert != "" {
+		scheme = "https"
+	}
+	u := url.URL{Scheme: scheme, Host: s.listeners[listener].Addr().String()}
+	return u.String()
+}
+
+// Gateway gives a demonstration or a test the gateway to register modules with.
+func (s *Server) Gateway() *gateway.Gateway { return s.gateway }
+
+// Sessions gives a demonstration or a test the use cases.
+func (s *Server) Sessions() *session.Service { return s.sessions }
+
+// Store gives a demonstration or a test the store.
+func (s *Server) Store() *store.SQLite { return s.db }
+
+// Tokens gives a demonstration or a measurement the key ring.
+func (s *Server) Tokens() *token.Ring { return s.ring }
+
+// Serve answers requests until ctx ends, then drains: first the public
+// listener, whose requests may still need the internal one, then that, then
+// the admin listener.
+func (s *Server) Serve(ctx context.Context) error {
+	if err := s.announce(); err != nil {
+		return err
+	}
+	defer s.unannounce()
+	failed := make(chan error, len(s.listeners))
+	servers := make(map[string]*http.Server)
+	for name, listener := range s.listeners {
+		server := s.httpServer(name)
+		servers[name] = server
+		go func() {
+			var err error
+			if server.TLSConfig != nil {
+				err = server.ServeTLS(listener, "", "")
+			} else {
+				err = server.Serve(listener)
+			}
+			if !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("%s listener: %w", name, err)
+			}
+		}()
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	go s.rotateKeys(background)
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	s.log.Info("shutting down, requests in flight are finished", "drain", time.Duration(s.config.Drain).String())
+	drain, done := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(s.config.Drain))
+	defer done()
+	for _, name := range []string{Public, Internal, Admin} {
+		if late := servers[name].Shutdown(drain); late != nil {
+			err = errors.Join(err, fmt.Errorf("%s listener: %w", name, late), servers[name].Close())
+		}
+	}
+	return err
+}
+
+func (s *Server) httpServer(name string) *http.Server {
+	server := &http.Server{
+		Handler:           s.handlers[name],
+		ReadHeaderTimeout: 5 * time.Second,
+		IdleTimeout:       60 * time.Second,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	if name == Public && s.config.TLS.Cert != "" {
+		pair, err := loadCertificate(s.config.TLS, s.config.Now, func(err error) {
+			s.log.Error("certificate not read again, the old one stays", "error", err)
+		})
+		if err == nil {
+			server.TLSConfig = pair.config()
+		}
+	}
+	return server
+}
+
+// rotateKeys promotes keys that were published long enough and removes retired
+// ones whose last token has died.
+func (s *Server) rotateKeys(ctx context.Context) {
+	ctx = audit.WithActor(ctx, &audit.Actor{Kind: "system", Name: "key ring"})
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := s.ring.Tick(ctx); err != nil {
+				s.log.ErrorContext(ctx, "keys not moved on, it will be tried again", "error", err)
+			}
+		}
+	}
+}
+
+// Close ends background work and closes the store. It is safe to call twice.
+func (s *Server) Close(ctx context.Context) error {
+	var faults []error
+	for _, l := range s.listeners {
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			faults = append(faults, err)
+		}
+	}
+	if s.sessions != nil {
+		faults = append(faults, s.sessions.Close(ctx))
+	}
+	if s.db != nil {
+		faults = append(faults, s.db.Close())
+		s.db = nil
+	}
+	return errors.Join(faults...)
+}
+
+// Version is the program's version, as its module says it.
+func Version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return strings.TrimPrefix(info.Main.Version, "v")
+	}
+	return "0.1.0"
+}
+
+func newLogger(c *Config) (*slog.Logger, error) {
+	level, err := logLevel(c.Log.Level)
+	if err != nil {
+		return nil, err
+	}
+	var out io.Writer = c.LogTo
+	options := &slog.HandlerOptions{Level: level}
+	var handler slog.Handler = slog.NewJSONHandler(out, options)
+	if c.Log.Format == "text" {
+		handler = slog.NewTextHandler(out, options)
+	}
+	return slog.New(actorHandler{handler}), nil
+}
+
+// runningFile is where a running program tells the commands of other processes
+// how to reach it.
+func runningFile(data string) string { return filepath.Join(data, "running.json") }
