@@ -39,7 +39,8 @@ func write(w http.ResponseWriter, status int, contentType string, body []byte) {
 type instant time.Time
 
 func (i instant) MarshalText() ([]byte, error) {
-	return time.Time(i).UTC().Truncate(time.Second).AppendFormat(nil, time.RFC3339), nil
+	text := make([]byte, 0, len("2006-01-02T15:04:05Z"))
+	return time.Time(i).UTC().AppendFormat(text, time.RFC3339), nil
 }
 
 // IsZero leaves a time out that there is not.

@@ -195,7 +195,7 @@ func TestT69RefusedRefreshesAreAlike(t *testing.T) {
 	}
 }
 
-// C-3: a browser takes a cookie without SameSite for half a Lax one. Path,
+// A browser takes a cookie without SameSite for half a Lax one. Path,
 // Max-Age and Expires belong to every cookie, set and cleared alike.
 func TestCookiesSayEverythingThatBrowsersGuess(t *testing.T) {
 	w := newWorld(t, setup{Policy: func(p *session.Policy) { p.Binding = session.BindingDevice }})
@@ -216,7 +216,7 @@ func TestCookiesSayEverythingThatBrowsersGuess(t *testing.T) {
 	}
 }
 
-// C-4: a link must change nothing, since browsers send the cookies along.
+// A link must change nothing, since browsers send the cookies along.
 func TestReadingChangesNothing(t *testing.T) {
 	w := newWorld(t, setup{})
 	login := w.web("reader")
@@ -233,7 +233,7 @@ func TestReadingChangesNothing(t *testing.T) {
 	}
 }
 
-// C-6: a cookie is cleared with the path that it was set with. mod-login
+// A cookie is cleared with the path that it was set with. mod-login
 // forgets the path of the gateway, and the cookie stays.
 func TestLogoutBelowAPathEmptiesTheJar(t *testing.T) {
 	w := newWorld(t, setup{Prefix: "/okapi"})

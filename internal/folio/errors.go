@@ -1,6 +1,7 @@
 package folio
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strconv"
@@ -51,6 +52,10 @@ func listed(status int, code, message string) *refusal {
 
 func plain(status int, text string) *refusal { return &refusal{status: status, text: text} }
 
+// statusGone is what metrics say of a client that did not wait, as nginx does.
+// Nobody receives it.
+const statusGone = 499
+
 // comeBack is how long a client waits that found us busy: a little longer than
 // it takes to store what was seen, which a late recovery may be waiting for.
 const comeBack = 3 * time.Second
@@ -95,7 +100,11 @@ const (
 // refuse is the one place that says which error is which answer.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	answer := h.translate(err)
-	if answer == errInternal && r.Context().Err() == nil {
+	if answer.status >= http.StatusInternalServerError && errors.Is(r.Context().Err(), context.Canceled) {
+		w.WriteHeader(statusGone) // it failed because the client left
+		return
+	}
+	if answer == errInternal {
 		h.Log.ErrorContext(r.Context(), "request failed", "path", r.Pattern, "error", err)
 	}
 	if answer.retryAfter > 0 {

@@ -190,8 +190,10 @@ func TestOnlyJSONIsRead(t *testing.T) {
 		";":                                        415,
 		"application/json; charset=utf-8; charset": 415,
 	} {
-		a := w.do(call{method: "POST", path: "/authn/login", body: `{"username":"reader","password":"secret of reader"}`,
-			header: []string{"X-Okapi-Tenant: diku", "Content-Type: " + media, w.stranger()}})
+		a := w.do(call{
+			method: "POST", path: "/authn/login", body: `{"username":"reader","password":"secret of reader"}`,
+			header: []string{"X-Okapi-Tenant: diku", "Content-Type: " + media, w.stranger()},
+		})
 		if a.status != want {
 			t.Errorf("%q: %d, want %d", media, a.status, want)
 		}

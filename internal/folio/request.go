@@ -46,8 +46,7 @@ func decode(w http.ResponseWriter, r *http.Request, v any, options ...json.Optio
 	if len(body) == 0 {
 		return false, nil
 	}
-	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if charset, ok := params["charset"]; err != nil || media != "application/json" || ok && !strings.EqualFold(charset, "utf-8") {
+	if !isJSON(r.Header.Get("Content-Type")) {
 		return false, listed(http.StatusUnsupportedMediaType, "body.type", "Content-Type must be application/json")
 	}
 	if body[0] != '{' {
@@ -57,6 +56,15 @@ func decode(w http.ResponseWriter, r *http.Request, v any, options ...json.Optio
 		return false, badBody(reason(err))
 	}
 	return true, nil
+}
+
+func isJSON(contentType string) bool {
+	if contentType == "application/json" {
+		return true
+	}
+	media, params, err := mime.ParseMediaType(contentType)
+	charset, ok := params["charset"]
+	return err == nil && media == "application/json" && (!ok || strings.EqualFold(charset, "utf-8"))
 }
 
 func badBody(why string) *refusal {

@@ -129,3 +129,41 @@ func TestSessionsAPIAsksForPermissions(t *testing.T) {
 		t.Errorf("own sessions: %d %s", a.status, a.body)
 	}
 }
+
+// A misspelt or doubled filter must not select more than was meant.
+func TestSessionQueriesAreStrict(t *testing.T) {
+	w := newWorld(t, setup{})
+	token := "X-Okapi-Token: " + w.script("diku_admin").field("accessToken")
+	for query, want := range map[string]int{
+		"":                   200,
+		"limit=1000":         200,
+		"limit=1001":         400,
+		"limit=0":            400,
+		"limit=-1":           400,
+		"limit=x":            400,
+		"limit=":             400,
+		"live=1&limit=2":     200,
+		"live=maybe":         400,
+		"userId=x":           400,
+		"userId=":            400,
+		"UserId=" + readerID: 400,
+		"userId=" + readerID + "&userId=" + adminID: 400,
+		"userId=" + strings.ToUpper(readerID):       200,
+		"tenant=other":                              400,
+		"query=cql.allRecords=1":                    400,
+		"a;b":                                       400,
+		"%zz":                                       400,
+	} {
+		if a := w.do(call{method: "GET", path: "/authn/sessions?" + query, header: []string{token}}); a.status != want {
+			t.Errorf("%s: %d %s, want %d", query, a.status, a.body, want)
+		}
+	}
+	for _, query := range []string{"", "?", "?userId=", "?userId=x", "?userid=" + readerID, "?userId=" + readerID + "&live=true"} {
+		if a := w.do(call{method: "DELETE", path: "/authn/sessions" + query, header: []string{token}}); a.status != http.StatusBadRequest {
+			t.Errorf("DELETE %s: %d %s", query, a.status, a.body)
+		}
+	}
+	if a := w.do(call{method: "DELETE", path: "/authn/sessions/_self?except=current", header: []string{token}}); a.status != http.StatusBadRequest {
+		t.Errorf("DELETE _self with a filter that does not exist: %d %s", a.status, a.body)
+	}
+}

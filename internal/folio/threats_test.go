@@ -135,8 +135,10 @@ func TestT8TokenOfAnotherTenantIsRefusedAndNotConsumed(t *testing.T) {
 		t.Errorf("the session changed (-before +after):\n%s", diff)
 	}
 	token := w.moduleToken("other", otherID, "auth.token.refresh.post")
-	a := w.do(call{method: "POST", path: "/token/refresh", internal: true, header: []string{"X-Okapi-Token: " + token, jsonType},
-		body: `{"refreshToken":"` + login.cookies[session.RefreshCookie].Value + `"}`})
+	a := w.do(call{
+		method: "POST", path: "/token/refresh", internal: true, header: []string{"X-Okapi-Token: " + token, jsonType},
+		body: `{"refreshToken":"` + login.cookies[session.RefreshCookie].Value + `"}`,
+	})
 	if a.status != http.StatusUnauthorized || a.body != "Invalid token" {
 		t.Errorf("through a module of another tenant: %d %s", a.status, a.body)
 	}
@@ -148,8 +150,10 @@ func TestT8TokenOfAnotherTenantIsRefusedAndNotConsumed(t *testing.T) {
 // Threat: sessions of another tenant can be seen or ended by their id.
 func TestT8SessionOfAnotherTenantDoesNotExist(t *testing.T) {
 	w := newWorld(t, setup{})
-	foreign := w.do(call{method: "POST", path: "/authn/login", header: []string{"X-Okapi-Tenant: other", jsonType},
-		body: `{"username":"reader","password":"secret of reader"}`})
+	foreign := w.do(call{
+		method: "POST", path: "/authn/login", header: []string{"X-Okapi-Tenant: other", jsonType},
+		body: `{"username":"reader","password":"secret of reader"}`,
+	})
 	raw := foreign.field("refreshToken")
 	id := w.row(raw).ID.String()
 	admin := "X-Okapi-Token: " + w.script("diku_admin").field("accessToken")
@@ -203,10 +207,14 @@ func TestT10OtherTokensAreNoRefreshTokens(t *testing.T) {
 	login := w.script("diku_admin")
 	access := login.field("accessToken")
 	signer := w.moduleToken("diku", adminID, "auth.token.sign.post")
-	dummy := w.do(call{method: "POST", path: "/token/sign", internal: true, header: []string{"X-Okapi-Token: " + signer, jsonType},
-		body: `{"payload":{"sub":"x","dummy":true}}`}).field("token")
-	raised := w.do(call{method: "POST", path: "/authn/elevate", header: []string{"X-Okapi-Token: " + access, jsonType},
-		body: `{"password":"secret of diku_admin","permissions":["orders.collection.delete"]}`}).field("accessToken")
+	dummy := w.do(call{
+		method: "POST", path: "/token/sign", internal: true, header: []string{"X-Okapi-Token: " + signer, jsonType},
+		body: `{"payload":{"sub":"x","dummy":true}}`,
+	}).field("token")
+	raised := w.do(call{
+		method: "POST", path: "/authn/elevate", header: []string{"X-Okapi-Token: " + access, jsonType},
+		body: `{"password":"secret of diku_admin","permissions":["orders.collection.delete"]}`,
+	}).field("accessToken")
 	refresher := w.moduleToken("diku", adminID, "auth.token.refresh.post")
 	for name, raw := range map[string]string{
 		"access": access, "elevated": raised, "module": signer, "dummy": dummy,
@@ -268,8 +276,10 @@ func TestFailedLoginsAreSlowedDown(t *testing.T) {
 	w := newWorld(t, setup{})
 	w.web("reader") // this network knows the user from now on
 	try := func(address, password string) answer {
-		return w.do(call{method: "POST", path: "/authn/login", header: []string{"X-Okapi-Tenant: diku", jsonType, "Test-Address: " + address},
-			body: `{"username":"reader","password":"` + password + `"}`})
+		return w.do(call{
+			method: "POST", path: "/authn/login", header: []string{"X-Okapi-Tenant: diku", jsonType, "Test-Address: " + address},
+			body: `{"username":"reader","password":"` + password + `"}`,
+		})
 	}
 	var last answer
 	for range 10 {

@@ -32,7 +32,7 @@ type sessionView struct {
 type detailView struct {
 	LastAddress string  `json:"lastAddress,omitempty"`
 	Rotated     instant `json:"lastRotation"`
-	Expires     instant `json:"expiration"`
+	Expires     instant `json:"idleExpiration"`
 	Rotations   uint64  `json:"rotations"`
 	Retries     uint64  `json:"retries"`
 	EndedBy     string  `json:"endedBy,omitempty"`

@@ -161,36 +161,32 @@ func (p *player) receive(a answer) {
 	}
 }
 
-// secrets are what differs each time.
-var secrets = []struct {
-	name    string
-	pattern *regexp.Regexp
-}{
-	{"access", regexp.MustCompile(`eyJ[\w-]+\.[\w-]+\.[\w-]+`)},
-	{"refresh", regexp.MustCompile(`cfrt_[\w-]+`)},
-	{"heal", regexp.MustCompile(`\b[\w-]{27}\b`)},
-	{"device", regexp.MustCompile(`\b[\w-]{43}\b`)},
-	{"session", regexp.MustCompile(`\b[0-9a-f]{8}-[0-9a-f-]{27}\b`)},
-	{"page", regexp.MustCompile(`cursor=[^"]+`)},
-}
+// secrets are what differs each time, a group of its own for each kind.
+var secrets = regexp.MustCompile(`\b(?:` +
+	`(?P<access>eyJ[\w-]+\.[\w-]+\.[\w-]+)|(?P<refresh>cfrt_[\w-]+)|` +
+	`(?P<session>[0-9a-f]{8}-[0-9a-f-]{27})|(?P<page>cursor=[^"]+)|(?P<request>\d{6}/[\w;/-]+)|` +
+	`(?P<heal>[\w-]{27})|(?P<device>[\w-]{43}))(?:\b|$)`)
 
 func (p *player) hide(text string) string {
-	for _, secret := range secrets {
-		text = secret.pattern.ReplaceAllStringFunc(text, func(value string) string {
-			if value == adminID || value == readerID {
-				return value
+	return secrets.ReplaceAllStringFunc(text, func(value string) string {
+		if value == adminID || value == readerID {
+			return value
+		}
+		kind := ""
+		for i, match := range secrets.FindStringSubmatch(value)[1:] {
+			if match != "" {
+				kind = secrets.SubexpNames()[i+1]
 			}
-			for n := 1; ; n++ {
-				name := fmt.Sprintf("%s %d", secret.name, n)
-				old, used := p.values[name]
-				if !used {
-					p.values[name] = value
-				}
-				if !used || old == value {
-					return "{" + name + "}"
-				}
+		}
+		for n := 1; ; n++ {
+			name := fmt.Sprintf("%s %d", kind, n)
+			old, used := p.values[name]
+			if !used {
+				p.values[name] = value
 			}
-		})
-	}
-	return text
+			if !used || old == value {
+				return "{" + name + "}"
+			}
+		}
+	})
 }

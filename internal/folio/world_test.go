@@ -75,13 +75,15 @@ func (c *clock) add(d time.Duration) {
 func newWorld(t testing.TB, s setup) *world {
 	t.Helper()
 	ctx := context.Background()
-	w := &world{t: t, clock: &clock{now: time.Date(2024, 1, 1, 8, 0, 0, 0, time.UTC)}}
+	// Clocks in libraries do not run in UTC.
+	copenhagen := time.FixedZone("CET", 3600)
+	w := &world{t: t, clock: &clock{now: time.Date(2024, 1, 1, 9, 0, 0, 0, copenhagen)}}
 	now := w.clock.Now
 	log := slog.New(slog.DiscardHandler)
 	var err error
 	w.store, err = store.Open(ctx, store.Config{Path: filepath.Join(t.TempDir(), "folio.db"), Now: now, Log: log})
 	w.must(err)
-	people := &directory.Cache{Source: w.store, Now: now, TTL: -1}
+	people := &directory.Cache{Source: w.store, Builtin: []directory.PermissionSet{folio.Permissions}, Now: now, TTL: -1}
 	w.must(people.Load(ctx))
 	w.ring, err = token.OpenRing(ctx, token.Config{
 		Store: w.store, Master: []byte("0123456789abcdefghijklmnopqrstuv"), Issuer: "https://folio.example.org", Audience: "folio", Now: now,
@@ -143,10 +145,6 @@ func (w *world) populate() {
 		w.must(w.store.CreateTenant(ctx, directory.Tenant{ID: id}, audit.Event{Kind: audit.TenantCreated, Tenant: id}))
 	}
 	for _, set := range []directory.PermissionSet{
-		{Name: "counterfoil.all", Sub: []string{
-			"counterfoil.sessions.collection.get", "counterfoil.sessions.collection.delete",
-			"counterfoil.sessions.item.get", "counterfoil.sessions.item.delete", "counterfoil.sessions.events.get",
-		}},
 		{Name: "orders.all", Sub: []string{"orders.collection.get", "orders.collection.delete"}},
 		{Name: "orders.collection.delete", ElevatedOnly: true},
 	} {
@@ -156,10 +154,14 @@ func (w *world) populate() {
 		user   directory.User
 		grants directory.Grants
 	}{
-		{directory.User{ID: adminID, Tenant: "diku", Username: "diku_admin", Active: true, FirstName: "Diku", LastName: "Admin", Email: "admin@example.org"},
-			directory.Grants{Permissions: []string{"orders.all", "counterfoil.all"}}},
-		{directory.User{ID: readerID, Tenant: "diku", Username: "reader", Active: true, LastName: "Reader"},
-			directory.Grants{Permissions: []string{"orders.collection.get"}}},
+		{
+			directory.User{ID: adminID, Tenant: "diku", Username: "diku_admin", Active: true, FirstName: "Diku", LastName: "Admin", Email: "admin@example.org"},
+			directory.Grants{Permissions: []string{"orders.all", "counterfoil.all", "orders.collection.delete"}},
+		},
+		{
+			directory.User{ID: readerID, Tenant: "diku", Username: "reader", Active: true, LastName: "Reader"},
+			directory.Grants{Permissions: []string{"orders.collection.get"}},
+		},
 		{directory.User{ID: blockedID, Tenant: "diku", Username: "blocked"}, directory.Grants{}},
 		{directory.User{ID: otherID, Tenant: "other", Username: "reader", Active: true}, directory.Grants{}},
 	} {

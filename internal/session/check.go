@@ -34,9 +34,6 @@ type tokenHash [sha256.Size]byte
 type verified struct {
 	claims token.Claims
 	ring   uint64
-	// expires is the earlier of the token's expiry and what the policy of
-	// today would allow, so that a shortened lifetime acts at once.
-	expires time.Time
 	// noted is the minute in which a use was last noted.
 	noted atomic.Int64
 }
@@ -52,12 +49,14 @@ func (s *Service) Check(ctx context.Context, raw string, accept ...token.Kind) (
 		return Caller{}, err
 	}
 	c := &v.claims
-	if !now.Before(v.expires) {
-		return Caller{}, ErrTokenExpired
-	}
 	// A module's token outlives its caller's session on purpose, so that
 	// nothing inside fails half-way. It still dies with its user and its key.
 	own := c.Kind == token.KindAccess || c.Kind == token.KindElevated
+	// Ended sessions are forgotten after the longest lifetime of today. A token
+	// that was issued for longer must not hold again then.
+	if !now.Before(c.Expires) || own && !now.Before(c.IssuedAt.Add(s.Policies.MaxAccessTTL())) {
+		return Caller{}, ErrTokenExpired
+	}
 	if own && s.memory.over(c.Session, c.Tenant, c.UserID, c.TenantEpoch, c.UserEpoch) {
 		return Caller{}, ErrTokenInvalid
 	}
@@ -110,11 +109,5 @@ func (s *Service) verify1(raw string, now time.Time, accept []token.Kind) (*veri
 	if err != nil {
 		return nil, err
 	}
-	v := &verified{claims: claims, ring: ring, expires: claims.Expires}
-	if claims.Kind == token.KindAccess || claims.Kind == token.KindElevated {
-		if limit := claims.IssuedAt.Add(s.Policies.MaxAccessTTL()); limit.Before(v.expires) {
-			v.expires = limit
-		}
-	}
-	return v, nil
+	return &verified{claims: claims, ring: ring}, nil
 }

@@ -121,7 +121,21 @@ type Policies struct {
 	// AllowUnsafe takes overrides that the linter refuses, for demonstrations.
 	AllowUnsafe bool
 
-	overrides atomic.Pointer[map[policyKey]PolicyPatch]
+	state atomic.Pointer[policyState]
+}
+
+// policyState is what Load found. It is replaced, never changed.
+type policyState struct {
+	overrides map[policyKey]PolicyPatch
+	longest   time.Duration
+}
+
+// overrides are those of the store, nil before the first Load.
+func (p *Policies) overrides() map[policyKey]PolicyPatch {
+	if state := p.state.Load(); state != nil {
+		return state.overrides
+	}
+	return nil
 }
 
 type policyKey struct{ tenant, scope, name string }
@@ -136,31 +150,37 @@ func (p *Policies) tenant(tenant string) Policy {
 // For composes the policy of one session.
 func (p *Policies) For(tenant, client, userID string) Policy {
 	policy := p.tenant(tenant)
-	overrides := p.overrides.Load()
-	if overrides == nil || len(*overrides) == 0 {
+	overrides := p.overrides()
+	if len(overrides) == 0 {
 		return policy
 	}
 	for _, key := range [...]policyKey{{tenant, "tenant", ""}, {tenant, "client", client}, {tenant, "user", userID}} {
-		if patch, ok := (*overrides)[key]; ok {
+		if patch, ok := overrides[key]; ok {
 			policy = patch.Apply(policy)
 		}
 	}
 	return policy
 }
 
-// MaxAccessTTL is the longest lifetime of any access token that may have been
-// issued under the present policies. Revocations are remembered for so long.
+// MaxAccessTTL is the longest lifetime of any access token that the present
+// policies allow. Revocations are remembered for so long. It is asked on every
+// request, so Load works it out.
 func (p *Policies) MaxAccessTTL() time.Duration {
+	if state := p.state.Load(); state != nil {
+		return state.longest
+	}
+	return p.longest(nil)
+}
+
+func (p *Policies) longest(overrides map[policyKey]PolicyPatch) time.Duration {
 	longest := max(p.Default.AccessTTL, p.Default.ElevatedTTL)
 	for tenant := range p.Tenants {
 		applied := p.tenant(tenant)
 		longest = max(longest, applied.AccessTTL, applied.ElevatedTTL)
 	}
-	if overrides := p.overrides.Load(); overrides != nil {
-		for key, patch := range *overrides {
-			applied := patch.Apply(p.tenant(key.tenant))
-			longest = max(longest, applied.AccessTTL, applied.ElevatedTTL)
-		}
+	for key, patch := range overrides {
+		applied := patch.Apply(p.tenant(key.tenant))
+		longest = max(longest, applied.AccessTTL, applied.ElevatedTTL)
 	}
 	return longest
 }
@@ -175,7 +195,7 @@ func (p *Policies) Load(ctx context.Context, store PolicyStore) error {
 	for _, o := range list {
 		overrides[policyKey{o.Tenant, o.Scope, o.Name}] = o.Patch
 	}
-	p.overrides.Store(&overrides)
+	p.state.Store(&policyState{overrides: overrides, longest: p.longest(overrides)})
 	return nil
 }
 
@@ -186,8 +206,8 @@ func (p *Policies) Check(o PolicyOverride) ([]Finding, error) {
 		return nil, fmt.Errorf("%w: scope must be tenant (without name), client or user (with one), and the tenant named", ErrInvalid)
 	}
 	base := p.tenant(o.Tenant)
-	if overrides := p.overrides.Load(); overrides != nil && o.Scope != "tenant" {
-		base = (*overrides)[policyKey{o.Tenant, "tenant", ""}].Apply(base)
+	if o.Scope != "tenant" {
+		base = p.overrides()[policyKey{o.Tenant, "tenant", ""}].Apply(base)
 	}
 	found := o.Patch.Apply(base).Lint()
 	if p.AllowUnsafe {

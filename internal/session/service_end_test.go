@@ -1,0 +1,244 @@
+package session_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/counterfoil/counterfoil/internal/audit"
+	"github.com/counterfoil/counterfoil/internal/directory"
+	"github.com/counterfoil/counterfoil/internal/session"
+	"github.com/counterfoil/counterfoil/internal/token"
+)
+
+func TestLogoutTakesAnyGenuineTokenOfTheSession(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		first := w.login("reader")
+		tokens := first
+		for range 5 {
+			w.sleep(time.Minute)
+			tokens = w.refresh(tokens.Refresh)
+		}
+		w.must(w.service.Logout(from(home), first.Refresh))
+		w.dead(tokens.Access, session.ErrTokenInvalid)
+		w.must(w.service.Logout(from(home), first.Refresh))
+		w.must(w.service.Logout(from(home), "garbage"))
+		if diff := cmp.Diff([]string{"login by reader", "logout by anonymous"}, w.story(first.Session)); diff != "" {
+			t.Errorf("told once: %s", diff)
+		}
+	})
+}
+
+func TestLogoutOfASessionThatIsGoneIsNoError(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		tokens := w.login("reader")
+		w.jump(60 * 24 * time.Hour)
+		w.must(w.service.Sweep(context.Background(), w.now()))
+		w.must(w.service.Logout(from(home), tokens.Refresh))
+	})
+}
+
+func TestLogoutAllNeedsATokenOfALiveSession(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		gone, live := w.login("reader"), w.login("reader")
+		foreign := w.login("writer")
+		w.must(w.service.Logout(from(home), gone.Refresh))
+		for _, raw := range []string{"garbage", live.Access, gone.Refresh} {
+			if err := w.service.LogoutAll(from(home), raw); !errors.Is(err, session.ErrTokenInvalid) {
+				t.Errorf("error is %v, want an invalid token", err)
+			}
+		}
+		w.holds(live.Access)
+		w.must(w.service.LogoutAll(from(home), live.Refresh))
+		w.dead(live.Access, session.ErrTokenInvalid)
+		w.holds(foreign.Access)
+	})
+}
+
+func TestT52RevokedSessionNeverAnswersAgain(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		first := w.login("reader")
+		second := w.refresh(first.Refresh)
+		ended, err := w.service.Revoke(w.as("operator", "carl"), first.Session)
+		w.must(err)
+		again, err := w.service.Revoke(w.as("operator", "carl"), first.Session)
+		w.must(err)
+		if !ended || again {
+			t.Errorf("ended %v, then %v", ended, again)
+		}
+		for _, offset := range []time.Duration{0, 5 * time.Second, time.Minute, 24 * time.Hour, -48 * time.Hour} {
+			w.jump(offset)
+			for _, raw := range []string{first.Refresh, second.Refresh} {
+				if r := w.refused(raw); !r.Final || r.Outcome != session.Ended {
+					t.Errorf("%s later: %+v, want final", offset, r)
+				}
+			}
+		}
+		if row := w.row(first.Session); row.RevokedBy != "carl" || row.RevokedWhy != session.RevokedByAdmin {
+			t.Errorf("ended by %q for %q", row.RevokedBy, row.RevokedWhy)
+		}
+	})
+}
+
+func TestT65DeactivatedUserDoesNotGetOldSessionsBack(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		tokens := w.login("reader")
+		ctx, user := w.as("operator", "test"), directory.User{ID: readerID, Tenant: "diku", Username: "reader"}
+		n, err := w.service.UpdateUser(ctx, user)
+		w.must(err)
+		if n != 1 {
+			t.Errorf("%d sessions ended, want 1", n)
+		}
+		user.Active = true
+		_, err = w.service.UpdateUser(ctx, user)
+		w.must(err)
+		w.dead(tokens.Access, session.ErrTokenInvalid)
+		if r := w.refused(tokens.Refresh); !r.Final {
+			t.Errorf("%+v, want final", r)
+		}
+		w.login("reader")
+		want := []string{"login by reader", "session_revoked by test: the user was deactivated"}
+		if diff := cmp.Diff(want, w.story(tokens.Session)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestPasswordChangeEndsAllSessionsButTheSpared(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		spared, ended := w.login("reader"), w.login("reader")
+		n, err := w.service.SetPassword(w.as("operator", "test"), "diku", readerID, "another correct horse", spared.Session)
+		w.must(err)
+		if n != 1 {
+			t.Errorf("%d sessions ended, want 1", n)
+		}
+		w.holds(spared.Access)
+		w.refresh(spared.Refresh)
+		w.dead(ended.Access, session.ErrTokenInvalid)
+		if _, err := w.service.Login(from(home), loginOf("reader")); !errors.Is(err, session.ErrCredentials) {
+			t.Errorf("login with the old password: %v", err)
+		}
+	})
+}
+
+func TestChangePasswordProvesTheOldOne(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		tokens := w.login("reader")
+		err := w.service.ChangePassword(from(home), "diku", "reader", "", "wrong", "another correct horse")
+		if !errors.Is(err, session.ErrCredentials) {
+			t.Errorf("with a wrong password: %v", err)
+		}
+		err = w.service.ChangePassword(from(home), "diku", "reader", "", password, "short")
+		if !errors.Is(err, session.ErrInvalid) {
+			t.Errorf("to one that breaks the rules: %v", err)
+		}
+		w.holds(tokens.Access)
+		w.must(w.service.ChangePassword(from(home), "diku", "reader", "", password, "another correct horse"))
+		w.dead(tokens.Access, session.ErrTokenInvalid)
+	})
+}
+
+func TestEpochOfATenantEndsItsSessionsAndNoOthers(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		before := []*session.Tokens{w.login("reader"), w.login("writer")}
+		other, err := w.service.Login(from(home), session.LoginRequest{Tenant: "other", Username: "reader", Password: password, Client: session.ClientAPI})
+		w.must(err)
+		n, err := w.service.EndUser(w.as("operator", "test"), session.Scope{Tenant: "diku"}, session.TenantEnded, audit.TenantEnded)
+		w.must(err)
+		if n != 2 {
+			t.Errorf("%d sessions ended, want 2", n)
+		}
+		after := w.login("reader")
+		w.restart() // epochs are remembered
+		for _, tokens := range before {
+			w.dead(tokens.Access, session.ErrTokenInvalid)
+			if state := w.service.StateOf(w.row(tokens.Session), w.now()); state != session.StateEnded {
+				t.Errorf("session is %s, want ended", state)
+			}
+			if r := w.refused(tokens.Refresh); !r.Final {
+				t.Errorf("%+v, want final", r)
+			}
+		}
+		w.holds(after.Access)
+		w.refresh(after.Refresh)
+		w.holds(other.Access)
+		w.refresh(other.Refresh)
+	})
+}
+
+func TestEndedSessionsAreRememberedAcrossARestart(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		ended, live := w.login("reader"), w.login("writer")
+		w.must(w.service.Logout(from(home), ended.Refresh))
+		w.restart()
+		w.dead(ended.Access, session.ErrTokenInvalid)
+		w.holds(live.Access)
+	})
+}
+
+func TestSweepKeepsEndedSessionsForWhoeverAsksWhy(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		ended := w.login("reader")
+		w.must(w.service.Logout(from(home), ended.Refresh))
+		w.jump(29 * 24 * time.Hour)
+		live := w.login("writer")
+		w.sleep(time.Minute + time.Second) // the loop's own sweep
+		if diff := cmp.Diff([]string{"login by reader", "logout by anonymous"}, w.story(ended.Session)); diff != "" {
+			t.Errorf("after 29 days: %s", diff)
+		}
+		w.jump(24 * time.Hour)
+		w.sleep(time.Minute)
+		if _, err := w.db.Session(context.Background(), ended.Session); !errors.Is(err, session.ErrNotFound) {
+			t.Errorf("after 30 days: %v, want not found", err)
+		}
+		if told := w.told(); slices.Contains(told, "logout by anonymous") || !slices.Contains(told, "login by writer") {
+			t.Errorf("events %q, want those of the live session alone", told)
+		}
+		w.refresh(live.Refresh)
+	})
+}
+
+// forge changes a session's row behind the program's back.
+func forge(w *world, change string, id token.SessionID) {
+	w.t.Helper()
+	conn, err := sqlite.OpenConn(w.path, sqlite.OpenReadWrite)
+	w.must(err)
+	defer conn.Close()
+	w.must(sqlitex.Execute(conn, `UPDATE sessions SET `+change+` WHERE id = ?`, &sqlitex.ExecOptions{Args: []any{id[:]}}))
+}
+
+func TestT64AlteredRowIsRefusedWithAnAlarm(t *testing.T) {
+	for name, change := range map[string]string{
+		"given to another user":   `user_id = '` + writerID + `'`,
+		"moved to another tenant": `tenant = 'other'`,
+		"prolonged":               `absolute_expiry = absolute_expiry + 86400000000`,
+		"with another secret":     `secret = zeroblob(32)`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, nil, func(w *world) {
+				tokens := w.login("reader")
+				forge(w, change, tokens.Session)
+				for range 3 {
+					if r := w.refused(tokens.Refresh); r.Outcome != session.Altered || r.Final {
+						t.Errorf("%+v, want a refusal that is not final", r)
+					}
+				}
+				w.must(w.service.Logout(from(home), tokens.Refresh))
+				if row := w.row(tokens.Session); !row.RevokedAt.IsZero() || row.Gen != 1 {
+					t.Errorf("generation %d, revoked %s: a token of another row changed it", row.Gen, row.RevokedAt)
+				}
+				alarms := slices.DeleteFunc(w.told(), func(e string) bool { return e == "login by reader" })
+				want := []string{"tag_mismatch by anonymous: the session's row was altered, or a key leaked"}
+				if diff := cmp.Diff(want, alarms); diff != "" {
+					t.Errorf("told once a minute: %s", diff)
+				}
+			})
+		})
+	}
+}

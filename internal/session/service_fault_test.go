@@ -1,0 +1,241 @@
+package session_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/counterfoil/counterfoil/internal/audit"
+	"github.com/counterfoil/counterfoil/internal/session"
+)
+
+// away is a store that cannot answer for some time from now.
+func (w *world) away(d time.Duration) {
+	until := w.now().Add(d)
+	w.store.fail(func() error {
+		if w.now().Before(until) {
+			return fmt.Errorf("%w: test", session.ErrUnavailable)
+		}
+		return nil
+	}, nil)
+}
+
+// One answer that is no success ends the session of a Stripes user.
+func TestRefreshWaitsForAStoreThatIsAway(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		tokens := w.login("reader")
+		w.away(4 * time.Second)
+		started := w.now()
+		tokens = w.refresh(tokens.Refresh)
+		w.outcome("rotated")
+		if waited := w.now().Sub(started); waited < 4*time.Second || waited > 5*time.Second {
+			t.Errorf("answered after %s, want soon after 4 s", waited)
+		}
+		w.away(time.Hour)
+		started = w.now()
+		if _, err := w.present(tokens.Refresh); !errors.Is(err, session.ErrUnavailable) {
+			t.Errorf("error is %v, want unavailable", err)
+		}
+		if waited := w.now().Sub(started); waited != 5*time.Second {
+			t.Errorf("gave up after %s, want 5 s", waited)
+		}
+		w.store.fail(nil, nil)
+		w.sleep(time.Minute)
+		w.refresh(tokens.Refresh)
+		w.outcome("rotated")
+	})
+}
+
+func TestLogoutAndLoginWaitForAStoreThatIsAway(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		w.away(3 * time.Second)
+		tokens := w.login("reader")
+		w.away(3 * time.Second)
+		w.must(w.service.Logout(from(home), tokens.Refresh))
+		w.dead(tokens.Access, session.ErrTokenInvalid)
+		w.away(time.Hour)
+		if _, err := w.service.Login(from(home), loginOf("reader")); !errors.Is(err, session.ErrUnavailable) {
+			t.Errorf("error is %v, want unavailable", err)
+		}
+	})
+}
+
+// A store may have committed and then lost its own answer, as one behind a
+// network does. Asking again is then a retry like any other.
+func TestT53CommitWhoseAnswerWasLostIsNoReuse(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		tokens := w.login("reader")
+		w.holds(tokens.Access) // the directory knows the user: one call is one decision
+		times := 0
+		w.store.fail(nil, func() error {
+			if times++; times <= 2 {
+				return session.ErrUnavailable
+			}
+			return nil
+		})
+		next := w.refresh(tokens.Refresh)
+		w.outcome("retry")
+		if row := w.row(tokens.Session); row.Gen != 2 || row.Struck() {
+			t.Errorf("generation %d, strike %d", row.Gen, row.StrikeNo)
+		}
+		times = 0
+		w.must(w.service.Logout(from(home), next.Refresh))
+		if diff := cmp.Diff([]string{"login by reader", "logout by anonymous"}, w.story(tokens.Session)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestCancelledRequestLeavesNoTrace(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		tokens := w.login("reader")
+		before := w.row(tokens.Session)
+		ctx, cancel := context.WithCancel(from(home))
+		cancel()
+		if _, err := w.service.Refresh(ctx, session.RefreshRequest{Token: tokens.Refresh}); !errors.Is(err, context.Canceled) {
+			t.Errorf("refresh: %v, want cancelled", err)
+		}
+		if err := w.service.Logout(ctx, tokens.Refresh); !errors.Is(err, context.Canceled) {
+			t.Errorf("logout: %v, want cancelled", err)
+		}
+		if _, err := w.service.Login(ctx, loginOf("reader")); !errors.Is(err, context.Canceled) {
+			t.Errorf("login: %v, want cancelled", err)
+		}
+		if diff := cmp.Diff(before, w.row(tokens.Session)); diff != "" {
+			t.Errorf("the row changed: %s", diff)
+		}
+		if diff := cmp.Diff([]string{"login by reader"}, w.told()); diff != "" {
+			t.Error(diff)
+		}
+		for range 10 {
+			_, _ = w.service.Login(ctx, refusals["wrong password"])
+		}
+		w.login("reader") // ten cancelled attempts are no failures
+	})
+}
+
+func TestCallerWhoLeavesDoesNotWaitForAStoreThatIsAway(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		tokens := w.login("reader")
+		w.away(time.Hour)
+		ctx, cancel := context.WithTimeout(from(home), time.Second)
+		defer cancel()
+		started := w.now()
+		if _, err := w.service.Refresh(ctx, session.RefreshRequest{Token: tokens.Refresh}); err == nil {
+			t.Error("a store that is away gave an answer")
+		}
+		if waited := w.now().Sub(started); waited != time.Second {
+			t.Errorf("returned after %s, want 1 s", waited)
+		}
+	})
+}
+
+// A flush that fails must not lose what was seen: a late client would recover
+// although the successor is in use.
+func TestSeenGenerationsSurviveAFailedFlush(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		first := w.login("reader")
+		second := w.refresh(first.Refresh)
+		w.holds(second.Access)
+		w.store.deaf.Store(true)
+		w.sleep(9 * time.Second)
+		w.store.deaf.Store(false)
+		w.sleep(4 * time.Second)
+		if row := w.row(first.Session); row.SeenGen != 2 {
+			t.Errorf("generation %d was stored as seen, want 2", row.SeenGen)
+		}
+		if r := w.refused(first.Refresh); r.Outcome != session.Stale {
+			t.Errorf("%+v, want superseded", r)
+		}
+	})
+}
+
+// While flushes fail, what is seen by others is not known either.
+func TestLateRecoveryWaitsWhileFlushesFail(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		first, second := w.login("reader"), w.login("writer")
+		w.refresh(first.Refresh)
+		w.holds(second.Access) // something to flush
+		w.store.deaf.Store(true)
+		w.sleep(11 * time.Second)
+		if _, err := w.present(first.Refresh); !errors.Is(err, session.ErrUnavailable) {
+			t.Errorf("error is %v, want unavailable", err)
+		}
+		w.store.deaf.Store(false)
+		w.sleep(2 * time.Second)
+		w.refresh(first.Refresh)
+		w.outcome("late_recovery")
+	})
+}
+
+func TestCloseStoresWhatWasSeenLast(t *testing.T) {
+	inWorld(t, func(w *world) { w.flushEvery = time.Hour }, func(w *world) {
+		first := w.login("reader")
+		second := w.refresh(first.Refresh)
+		w.sleep(time.Minute)
+		w.holds(second.Access)
+		used := w.now()
+		w.restart()
+		row := w.row(first.Session)
+		if row.SeenGen != 2 || !row.LastActivity.Equal(used) {
+			t.Errorf("seen generation %d, last activity %s, want 2 and %s", row.SeenGen, row.LastActivity, used)
+		}
+	})
+}
+
+// Whoever asks "why was I logged out?" gets the whole story of the session,
+// and each fact is told once, with who did it.
+func TestTimelineTellsTheStoryOfASession(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		first := w.login("reader")
+		w.refresh(first.Refresh)
+		w.sleep(11 * time.Second)
+		second := w.refresh(first.Refresh) // its answer was lost
+		w.sleep(20 * time.Second)
+		third := w.refresh(second.Refresh)
+		w.holds(third.Access)
+		w.sleep(25 * time.Second)
+		stale := w.refused(second.Refresh) // a tab that was away
+		third = w.refresh(third.Refresh, stale.Heal)
+		caller, err := w.check(third.Access)
+		w.must(err)
+		_, err = w.service.Elevate(from(home), &caller, password, []string{"orders.item.put"})
+		w.must(err)
+		if _, err = w.service.Elevate(from(home), &caller, password, []string{"users.item.delete"}); err == nil {
+			t.Error("a permission that was not granted was raised")
+		}
+		_, err = w.service.Revoke(w.as("operator", "carl"), first.Session)
+		w.must(err)
+		want := []string{
+			"login by reader",
+			"late_recovery by anonymous: an answer was lost; its token was given again",
+			"superseded by anonymous: an old refresh token was presented",
+			"strike_healed by anonymous: the owner came back with the newest token",
+			"elevated by anonymous",
+			"elevation_failed by anonymous: a permission was asked for that the user does not have",
+			"session_revoked by carl",
+		}
+		if diff := cmp.Diff(want, w.story(first.Session)); diff != "" {
+			t.Error(diff)
+		}
+		if diff := cmp.Diff(want, w.told()); diff != "" {
+			t.Errorf("and nothing else: %s", diff)
+		}
+		events, err := w.service.Timeline(context.Background(), w.row(first.Session))
+		w.must(err)
+		if detail := events[2].Detail; detail["presented"] != "2" || detail["newest"] != "3" {
+			t.Errorf("superseded: %v, want which generations", detail)
+		}
+		if address := events[1].Actor.Address; address != home {
+			t.Errorf("recovered from %q", address)
+		}
+		if !slices.IsSortedFunc(events, func(a, b audit.Event) int { return a.Time.Compare(b.Time) }) {
+			t.Error("not in order")
+		}
+	})
+}
