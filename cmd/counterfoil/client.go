@@ -13,13 +13,12 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/server"
-	"github.com/counterfoil/counterfoil/internal/store"
 )
 
 // place is where a command works.
 type place struct {
-	Config string `help:"Configuration file, if the data directory is named there." type:"path" placeholder:"FILE"`
-	Data   string `help:"Data directory." type:"path" placeholder:"DIR"`
+	Config string `help:"Configuration file of the program, which names the data directory." type:"path" placeholder:"FILE"`
+	Data   string `help:"Data directory of the program, instead of the file's; default data." type:"path" placeholder:"DIR"`
 	JSON   bool   `name:"json" help:"Print JSON."`
 }
 
@@ -29,7 +28,9 @@ type api struct {
 	send  func(*http.Request) (*http.Response, error)
 	base  string
 	token string
-	close func() error
+	// command is told to the program, for its audit log.
+	command string
+	close   func() error
 }
 
 func (p *program) config(where place) (*server.Config, error) {
@@ -45,28 +46,30 @@ func (p *program) config(where place) (*server.Config, error) {
 	return config, nil
 }
 
-// open finds the running program or opens the store itself.
+// open finds the running program or opens the store itself. Whether a program
+// runs is for the lock of the store to say: what a dead one left behind may
+// name a port that somebody else has by now.
 func (p *program) open(where place) (*api, error) {
 	config, err := p.config(where)
 	if err != nil {
 		return nil, err
 	}
 	running, found, err := server.FindRunning(config.Data)
-	if err != nil {
-		return nil, err
-	}
-	if found {
-		a := &api{send: (&http.Client{Timeout: time.Minute}).Do, base: running.Admin, token: running.Token, close: func() error { return nil }}
-		if err := a.call(p.ctx, http.MethodGet, "/counterfoil/keys", nil, nil); !isUnreachable(err) {
+	if err == nil && found {
+		a := &api{send: caller().Do, base: running.Admin, token: running.Token, command: p.command, close: func() error { return nil }}
+		if err = a.call(p.ctx, http.MethodGet, "/counterfoil/keys", nil, nil); err == nil {
 			return a, nil
 		}
 	}
-	s, err := server.OpenOffline(p.ctx, config)
-	if errors.Is(err, store.ErrLocked) {
-		return nil, fmt.Errorf("a program uses %s but does not answer on its admin listener: %w", config.Data, err)
+	if !server.HasStore(config) {
+		return nil, fmt.Errorf("there is no database at %s: name the data directory with --data or --config, or start `counterfoil serve` first", config.Store)
 	}
-	if err != nil {
-		return nil, err
+	s, offline := server.OpenOffline(p.ctx, config)
+	if errors.Is(offline, server.ErrInUse) {
+		return nil, errors.Join(fmt.Errorf("a program uses %s but cannot be asked", config.Data), offline, err)
+	}
+	if offline != nil {
+		return nil, offline
 	}
 	handler, token := s.AdminAPI()
 	return &api{
@@ -75,8 +78,19 @@ func (p *program) open(where place) (*api, error) {
 			handler.ServeHTTP(answer, r)
 			return answer.Result(), nil
 		},
-		base: "http://offline", token: token, close: func() error { return s.Close(context.WithoutCancel(p.ctx)) },
+		base: "http://offline", token: token, command: p.command,
+		close: func() error { return s.Close(context.WithoutCancel(p.ctx)) },
 	}, nil
+}
+
+// caller follows no redirect and asks no proxy: the token is for the program
+// of this machine alone.
+func caller() *http.Client {
+	return &http.Client{
+		Timeout:       time.Minute,
+		Transport:     &http.Transport{},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
 // with runs do with the API and closes it.
@@ -96,11 +110,6 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.Message }
 
-// unreachable is a running file whose program does not answer.
-type unreachable struct{ error }
-
-func isUnreachable(err error) bool { return errors.As(err, &unreachable{}) }
-
 // call sends in as JSON and decodes the answer into out; both may be nil.
 func (a *api) call(ctx context.Context, method, path string, in, out any) error {
 	var body io.Reader
@@ -116,17 +125,17 @@ func (a *api) call(ctx context.Context, method, path string, in, out any) error 
 		return err
 	}
 	r.Header.Set("Authorization", "Bearer "+a.token)
-	r.Header.Set("X-Counterfoil-Command", "counterfoil command")
+	r.Header.Set("X-Counterfoil-Command", a.command)
 	answer, err := a.send(r)
 	if err != nil {
-		return unreachable{err}
+		return err
 	}
 	defer answer.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(answer.Body, 64<<20))
 	if err != nil {
 		return err
 	}
-	if answer.StatusCode >= http.StatusBadRequest {
+	if answer.StatusCode >= http.StatusMultipleChoices {
 		refused := &refusal{Message: fmt.Sprintf("the program answered %d", answer.StatusCode)}
 		_ = json.Unmarshal(text, refused)
 		return refused

@@ -9,6 +9,9 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"os/user"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -31,11 +34,12 @@ type commands struct {
 
 // program is what a command works with.
 type program struct {
-	ctx            context.Context
-	in             io.Reader
-	out, errors    io.Writer
-	environ        func(string) (string, bool)
-	args           []string
+	ctx         context.Context
+	in          io.Reader
+	out, errors io.Writer
+	environ     func(string) (string, bool)
+	// command is what was called and by whom, for the audit log.
+	command        string
 	askForPassword func(prompt string) (string, error)
 }
 
@@ -60,12 +64,12 @@ They exit with 0 if all went well, 1 if not, 2 if the command line is wrong.`
 
 // run is the program as a value: tests call it with their own streams.
 func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer, environ func(string) (string, bool)) (status int) {
-	p := &program{ctx: ctx, in: in, out: out, errors: errs, environ: environ, args: args}
+	p := &program{ctx: ctx, in: in, out: out, errors: errs, environ: environ}
 	p.askForPassword = p.password
 	var cli commands
 	exited := -1
 	parser, err := kong.New(&cli, kong.Name("counterfoil"), kong.Description(description), kong.Writers(out, errs),
-		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.Bind(p),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.Bind(p),
 		kong.Exit(func(code int) { exited = code; panic(helped{}) }))
 	if err != nil {
 		fmt.Fprintln(errs, "counterfoil:", err)
@@ -82,9 +86,10 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer, 
 	parsed, err := parser.Parse(args)
 	if err != nil {
 		fmt.Fprintln(errs, "counterfoil:", err)
-		fmt.Fprintln(errs, "counterfoil --help tells more")
+		fmt.Fprintln(errs, helpFor(args), "tells more")
 		return 2
 	}
+	p.command = actor(parsed.Command())
 	if err := parsed.Run(p); err != nil {
 		var usage usageError
 		fmt.Fprintln(errs, "counterfoil:", err)
@@ -94,6 +99,28 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer, 
 		return 1
 	}
 	return 0
+}
+
+// helpFor is the command line that explains what was got wrong.
+func helpFor(args []string) string {
+	words := []string{"counterfoil"}
+	for _, arg := range args[:min(len(args), 2)] {
+		if strings.HasPrefix(arg, "-") {
+			break
+		}
+		words = append(words, arg)
+	}
+	return strings.Join(append(words, "--help"), " ")
+}
+
+// actor names a command and the account that it runs under.
+func actor(command string) string {
+	words := slices.DeleteFunc(strings.Fields(command), func(word string) bool { return strings.HasPrefix(word, "<") })
+	name := "counterfoil " + strings.Join(words, " ")
+	if account, err := user.Current(); err == nil {
+		name = account.Username + " (" + name + ")"
+	}
+	return name
 }
 
 // helped is how kong's exit after --help leaves run.

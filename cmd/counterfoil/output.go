@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -69,7 +70,7 @@ func (p *program) sure(yes bool, format string, args ...any) error {
 	fmt.Fprintf(p.errors, format+" Type yes: ", args...)
 	line, _ := bufio.NewReader(p.in).ReadString('\n')
 	if strings.TrimSpace(line) != "yes" {
-		return usageError("nothing was changed")
+		return errors.New("nothing was changed")
 	}
 	return nil
 }
@@ -79,14 +80,29 @@ func (p *program) interactive() bool {
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 
+// typed asks twice, because nobody sees what was typed.
+func (p *program) typed(prompt string) (string, error) {
+	var typed [2]string
+	for i, ask := range []string{prompt, "Once more: "} {
+		fmt.Fprint(p.errors, ask)
+		text, err := term.ReadPassword(int(p.in.(*os.File).Fd()))
+		fmt.Fprintln(p.errors)
+		if err != nil {
+			return "", err
+		}
+		typed[i] = string(text)
+	}
+	if typed[0] != typed[1] {
+		return "", errors.New("the two were not the same, nothing was changed")
+	}
+	return typed[0], nil
+}
+
 // password reads a password from the terminal without showing it, or a line
 // from a pipe. It is never an argument: those are for everybody to see.
 func (p *program) password(prompt string) (string, error) {
-	if file, ok := p.in.(*os.File); ok && p.interactive() {
-		fmt.Fprint(p.errors, prompt)
-		text, err := term.ReadPassword(int(file.Fd()))
-		fmt.Fprintln(p.errors)
-		return string(text), err
+	if p.interactive() {
+		return p.typed(prompt)
 	}
 	line, err := bufio.NewReader(io.LimitReader(p.in, 4096)).ReadString('\n')
 	if err != nil && line == "" {

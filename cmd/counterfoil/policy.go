@@ -3,16 +3,21 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
+
+	"github.com/counterfoil/counterfoil/internal/session"
 )
 
 type policyCommand struct {
 	List  policyListCommand  `cmd:"" help:"List what was set beside the configuration."`
 	Show  policyShowCommand  `cmd:"" help:"Show what holds, and what the linter says."`
-	Set   policySetCommand   `cmd:"" help:"Set fields, such as access_ttl=5m grace=5s; the rest of the same override goes back to what lies below."`
-	Unset policyUnsetCommand `cmd:"" help:"Remove an override."`
+	Set   policySetCommand   `cmd:"" help:"Set fields, such as access_ttl=5m grace=5s."`
+	Unset policyUnsetCommand `cmd:"" help:"Take fields of an override back, or all of it."`
 }
 
 // scope names a policy.
@@ -121,33 +126,84 @@ type policySetCommand struct {
 func (c *policySetCommand) Run(p *program) error {
 	patch := make(map[string]any)
 	for _, one := range c.Fields {
-		name, value, ok := strings.Cut(one, "=")
+		name, text, ok := strings.Cut(one, "=")
 		if !ok {
 			return usageError(fmt.Sprintf("%q is not NAME=VALUE", one))
 		}
-		// Numbers and true or false are JSON as they are, all else is text.
-		if json.Unmarshal([]byte(value), new(any)) == nil {
-			patch[name] = json.RawMessage(value)
-		} else {
-			patch[name] = value
+		value, err := fieldValue(name, text)
+		if err != nil {
+			return err
 		}
+		patch[name] = value
 	}
-	return p.setPolicy(c.scope, patch)
+	return p.changePolicy(c.scope, func(present map[string]any) { maps.Copy(present, patch) })
 }
 
-type policyUnsetCommand struct{ scope }
+// fieldValue is a value as the API takes it.
+func fieldValue(name, text string) (any, error) {
+	switch name {
+	case "access_ttl", "idle", "absolute", "grace", "elevated_ttl", "module_ttl":
+		if _, err := session.ParseDuration(text); err != nil {
+			return nil, usageError(name + ": " + err.Error())
+		}
+		return text, nil
+	case "binding":
+		return text, nil
+	case "strict", "end_user":
+		value, err := strconv.ParseBool(text)
+		if err != nil {
+			return nil, usageError(name + " is true or false")
+		}
+		return value, nil
+	case "jitter", "late_budget", "sessions_per_user":
+		if _, err := strconv.ParseFloat(text, 64); err != nil || json.Unmarshal([]byte(text), new(json.Number)) != nil {
+			return nil, usageError(name + " is a number")
+		}
+		return json.RawMessage(text), nil
+	}
+	return nil, usageError(fmt.Sprintf("there is no %q in a policy; it has %s", name, strings.Join(fieldNames, ", ")))
+}
+
+type policyUnsetCommand struct {
+	scope
+	Names []string `arg:"" optional:"" help:"Fields; none is all."`
+}
 
 func (c *policyUnsetCommand) Run(p *program) error {
-	return p.setPolicy(c.scope, map[string]any{})
+	for _, name := range c.Names {
+		if !slices.Contains(fieldNames, name) {
+			return usageError(fmt.Sprintf("there is no %q in a policy; it has %s", name, strings.Join(fieldNames, ", ")))
+		}
+	}
+	return p.changePolicy(c.scope, func(present map[string]any) {
+		maps.DeleteFunc(present, func(name string, _ any) bool { return len(c.Names) == 0 || slices.Contains(c.Names, name) })
+	})
 }
 
-func (p *program) setPolicy(s scope, patch map[string]any) error {
+// changePolicy changes one override and prints what holds then.
+func (p *program) changePolicy(s scope, change func(map[string]any)) error {
 	in, err := s.override()
 	if err != nil {
 		return err
 	}
-	in["policy"] = patch
 	return p.with(s.place, func(a *api) error {
+		var got struct {
+			Policies []struct {
+				Tenant, Scope, Name string
+				Policy              map[string]any
+			}
+		}
+		if err := a.call(p.ctx, http.MethodGet, "/counterfoil/policies", nil, &got); err != nil {
+			return err
+		}
+		patch := make(map[string]any)
+		for _, o := range got.Policies {
+			if o.Tenant == in["tenant"] && o.Scope == in["scope"] && (o.Scope == "tenant" || o.Name == in["name"]) {
+				patch = o.Policy
+			}
+		}
+		change(patch)
+		in["policy"] = patch
 		var text json.RawMessage
 		if err := a.call(p.ctx, http.MethodPut, "/counterfoil/policies", in, &text); err != nil {
 			return err

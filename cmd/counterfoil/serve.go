@@ -72,15 +72,20 @@ func (c *configCheckCommand) Run(p *program) error {
 	_, err := server.LoadConfig(c.Config, p.environ)
 	faults := flatten(err)
 	if c.JSON {
-		return errors.Join(p.printJSON(map[string]any{"ok": err == nil, "faults": faults}), silently(err))
-	}
-	if err != nil {
+		if err := p.printJSON(map[string]any{"ok": err == nil, "faults": faults}); err != nil {
+			return err
+		}
+	} else {
 		for _, fault := range faults {
 			fmt.Fprintln(p.errors, fault)
 		}
-		return fmt.Errorf("%d faults", len(faults))
 	}
-	_, err = fmt.Fprintln(p.out, "ok")
+	if err != nil {
+		return errors.New(count(len(faults), "fault"))
+	}
+	if !c.JSON {
+		_, err = fmt.Fprintln(p.out, "ok")
+	}
 	return err
 }
 
@@ -97,14 +102,6 @@ func flatten(err error) []string {
 		return list
 	}
 	return []string{err.Error()}
-}
-
-// silently turns an error that was told already into a failure.
-func silently(err error) error {
-	if err == nil {
-		return nil
-	}
-	return errors.New("the configuration has faults")
 }
 
 type configReferenceCommand struct{}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,10 +24,12 @@ type sessionView struct {
 	LoginAddress, LastAddress, UserAgent          string
 	EndedAt                                       *time.Time
 	EndedWhy, EndedBy                             string
-	Events                                        []struct {
-		Time                         time.Time
-		Kind, Actor, Address, Reason string
-	}
+	Events                                        []eventView
+}
+
+type eventView struct {
+	Time                         time.Time
+	Kind, Actor, Address, Reason string
 }
 
 type sessionListCommand struct {
@@ -94,36 +97,59 @@ func (c *sessionShowCommand) Run(p *program) error {
 
 // story tells what happened to a session, in words.
 func (s *sessionView) story() string {
-	at := func(t time.Time) string { return t.Local().Format(time.DateTime) }
 	var b strings.Builder
 	fmt.Fprintf(&b, "session  %s\nuser     %s of %s (%s)\nclient   %s, %s\nstate    %s\n", s.ID, s.Username, s.Tenant, s.UserID, s.Client, s.UserAgent, s.State)
-	if s.State == "live" {
-		fmt.Fprintf(&b, "expires  %s, unless it is refreshed before\n", at(s.ExpiresAt))
+	switch s.State {
+	case "live":
+		fmt.Fprintf(&b, "expires  %s, unless it is refreshed before\n", clock(s.ExpiresAt))
+	case "expired":
+		fmt.Fprintf(&b, "expired  %s, nobody refreshed it in time\n", clock(s.ExpiresAt))
 	}
-	fmt.Fprintf(&b, "\n%s  logged in from %s\n", at(s.CreatedAt), s.LoginAddress)
+	b.WriteByte('\n')
+	lines := []line{{s.CreatedAt, "logged in from " + s.LoginAddress}}
 	if s.Rotations > 0 {
-		fmt.Fprintf(&b, "%s  refreshed for the %s time, from %s\n", at(s.RotatedAt), ordinal(s.Rotations), s.LastAddress)
+		lines = append(lines, line{s.RotatedAt, fmt.Sprintf("refreshed for the %s time, from %s", ordinal(s.Rotations), s.LastAddress)})
+	}
+	for i := range s.Events {
+		if e := &s.Events[i]; e.Kind != "login" {
+			lines = append(lines, line{e.Time, e.words()})
+		}
+	}
+	slices.SortStableFunc(lines, func(a, b line) int { return a.at.Compare(b.at) })
+	for _, one := range lines {
+		fmt.Fprintf(&b, "%s  %s\n", clock(one.at), one.what)
 	}
 	if s.Retries > 0 {
-		fmt.Fprintf(&b, "%19s  the same token was given again %d times: tabs, or lost answers\n", "", s.Retries)
-	}
-	for _, e := range s.Events {
-		if e.Kind == "login" {
-			continue
-		}
-		fmt.Fprintf(&b, "%s  %s", at(e.Time), strings.ReplaceAll(e.Kind, "_", " "))
-		if e.Reason != "" {
-			fmt.Fprintf(&b, ": %s", e.Reason)
-		}
-		if e.Actor != "" {
-			fmt.Fprintf(&b, ", by %s", e.Actor)
-		}
-		if e.Address != "" {
-			fmt.Fprintf(&b, ", from %s", e.Address)
-		}
-		b.WriteByte('\n')
+		fmt.Fprintf(&b, "\nThe same tokens were given again %s: tabs, or lost answers.\n", count(int(s.Retries), "time"))
 	}
 	return b.String()
+}
+
+// line is one of a timeline.
+type line struct {
+	at   time.Time
+	what string
+}
+
+func clock(t time.Time) string { return t.Local().Format(time.DateTime) }
+
+// words tells an event.
+func (e *eventView) words() string {
+	text := strings.ReplaceAll(e.Kind, "_", " ")
+	for _, part := range []struct{ before, what string }{{": ", e.Reason}, {", by ", e.Actor}, {", from ", e.Address}} {
+		if part.what != "" {
+			text += part.before + part.what
+		}
+	}
+	return text
+}
+
+// count is "1 session" or "2 sessions".
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return strconv.Itoa(n) + " " + what + "s"
 }
 
 func ordinal(n uint64) string {
@@ -165,6 +191,6 @@ func (c *sessionRevokeCommand) Run(p *program) error {
 		if err := json.Unmarshal(text, &got); err != nil {
 			return err
 		}
-		return p.done(c.place, text, "%d sessions ended, their access tokens are refused from now on", got.Ended)
+		return p.done(c.place, text, "%s ended; access tokens are refused from now on", count(got.Ended, "session"))
 	})
 }

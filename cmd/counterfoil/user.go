@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 type userCommand struct {
@@ -57,7 +58,10 @@ func (c *userListCommand) Run(p *program) error {
 		if err := a.call(p.ctx, http.MethodGet, "/counterfoil/tenants/"+escape(c.Tenant)+"/users?"+query.Encode(), nil, &text); err != nil || c.JSON {
 			return orJSON(p, text, err)
 		}
-		var got struct{ Users []userView }
+		var got struct {
+			Users []userView
+			Next  string
+		}
 		if err := json.Unmarshal(text, &got); err != nil {
 			return err
 		}
@@ -65,7 +69,11 @@ func (c *userListCommand) Run(p *program) error {
 		for _, u := range got.Users {
 			rows = append(rows, []string{u.Username, u.ID, activity(u.Active)})
 		}
-		return p.table("USER\tID\tSTATE", rows)
+		if err := p.table("USER\tID\tSTATE", rows); err != nil || got.Next == "" {
+			return err
+		}
+		_, err := fmt.Fprintf(p.out, "more: --after %s\n", got.Next)
+		return err
 	})
 }
 
@@ -116,8 +124,8 @@ func (c *userShowCommand) Run(p *program) error {
 		if err := json.Unmarshal(text, &u); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintf(p.out, "user         %s\nid           %s\nstate        %s\nname         %s %s\nemail        %s\npermissions  %v\nelevated     %v\n",
-			u.Username, u.ID, activity(u.Active), u.FirstName, u.LastName, u.Email, u.Permissions, u.Elevated)
+		_, err := fmt.Fprintf(p.out, "user         %s\nid           %s\nstate        %s\nname         %s %s\nemail        %s\npermissions  %s\nelevated     %s\n",
+			u.Username, u.ID, activity(u.Active), u.FirstName, u.LastName, u.Email, names(u.Permissions), names(u.Elevated))
 		return err
 	})
 }
@@ -143,14 +151,20 @@ func (p *program) ending(w who, method, path string, in any, format string) erro
 		if err := json.Unmarshal(text, &got); err != nil {
 			return err
 		}
-		return p.done(w.place, text, format+", %d sessions ended", w.User, got.Ended)
+		return p.done(w.place, text, format+", %s ended", w.User, count(got.Ended, "session"))
 	})
 }
 
 type userActivateCommand struct{ who }
 
 func (c *userActivateCommand) Run(p *program) error {
-	return p.ending(c.who, http.MethodPut, "", map[string]bool{"active": true}, "%s can log in")
+	return p.with(c.place, func(a *api) error {
+		var text json.RawMessage
+		if err := a.call(p.ctx, http.MethodPut, c.path(), map[string]bool{"active": true}, &text); err != nil {
+			return err
+		}
+		return p.done(c.place, text, "%s can log in", c.User)
+	})
 }
 
 type userDeactivateCommand struct{ who }
@@ -219,6 +233,14 @@ func (p *program) regrant(w who, change func(*userView)) error {
 		if err := a.call(p.ctx, http.MethodPut, w.path()+"/permissions", in, &text); err != nil {
 			return err
 		}
-		return p.done(w.place, text, "%s has %v, and %v after the password was given again", w.User, u.Permissions, u.Elevated)
+		return p.done(w.place, text, "%s has %s; after the password was given again also %s", w.User, names(u.Permissions), names(u.Elevated))
 	})
+}
+
+// names lists permissions for people.
+func names(list []string) string {
+	if len(list) == 0 {
+		return "none"
+	}
+	return strings.Join(list, ", ")
 }

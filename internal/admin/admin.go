@@ -15,12 +15,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/counterfoil/counterfoil/internal/audit"
 	"github.com/counterfoil/counterfoil/internal/directory"
@@ -52,8 +55,10 @@ type Handler struct {
 	// Token is the bearer token of this run. Whoever can read the data
 	// directory has it; nobody else does.
 	Token string
-	// Bootstrap creates the first administrator; nil once there is one.
+	// Bootstrap is the one-time code for the first administrator.
 	Bootstrap *Bootstrap
+	// Log gets the faults that callers are not told; nil discards them.
+	Log *slog.Logger
 }
 
 // maxBody bounds what is read of a request.
@@ -92,6 +97,9 @@ func (h *Handler) Mount(mux *http.ServeMux) {
 		mux.Handle(pattern, h.guarded(serve))
 	}
 	mux.Handle("POST /counterfoil/bootstrap", h.answered(h.bootstrap))
+	mux.Handle("/counterfoil/", h.guarded(func(http.ResponseWriter, *http.Request) error {
+		return &problem{http.StatusNotFound, "not_found", "there is nothing here, or not with this method"}
+	}))
 }
 
 // guarded lets through whoever holds the token of this run.
@@ -106,7 +114,8 @@ func (h *Handler) guarded(serve func(http.ResponseWriter, *http.Request) error) 
 		}
 		actor := audit.ActorFrom(r.Context())
 		actor.Kind = "operator"
-		if actor.Name = r.Header.Get("X-Counterfoil-Command"); actor.Name == "" || len(actor.Name) > 100 {
+		// The name ends up in events and answers, whose text is UTF-8.
+		if actor.Name = r.Header.Get("X-Counterfoil-Command"); actor.Name == "" || len(actor.Name) > 100 || !utf8.ValidString(actor.Name) {
 			actor.Name = "admin API"
 		}
 		return serve(w, r)
@@ -119,7 +128,7 @@ func (h *Handler) answered(serve func(http.ResponseWriter, *http.Request) error)
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		if err := serve(w, r); err != nil {
-			fail(w, err)
+			h.fail(w, r, err)
 		}
 	})
 }
@@ -132,8 +141,9 @@ type problem struct {
 
 func (p *problem) Error() string { return p.message }
 
-// fail is the one place where internal errors become answers.
-func fail(w http.ResponseWriter, err error) {
+// fail is the one place where internal errors become answers. What is our own
+// fault goes to the log whole, and to the caller without detail.
+func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var p *problem
 	switch {
 	case errors.As(err, &p):
@@ -149,13 +159,18 @@ func fail(w http.ResponseWriter, err error) {
 		w.Header().Set("Retry-After", "1")
 		p = &problem{http.StatusServiceUnavailable, "unavailable", "the store cannot answer now, try again"}
 	default:
-		p = &problem{http.StatusInternalServerError, "internal", "internal error"}
+		p = &problem{http.StatusInternalServerError, "internal", "internal error, the log of the program tells more"}
 	}
-	answer(w, p.status, map[string]string{"code": p.code, "message": p.message})
+	if p.status >= http.StatusInternalServerError && h.Log != nil {
+		h.Log.ErrorContext(r.Context(), "admin request failed", "error", err)
+	}
+	_ = answer(w, p.status, map[string]string{"code": p.code, "message": p.message})
 }
 
 func answer(w http.ResponseWriter, status int, body any) error {
-	text, err := json.Marshal(body)
+	// What strangers sent long ago, such as a user agent, must not keep
+	// operators from seeing their lists.
+	text, err := json.Marshal(body, jsontext.AllowInvalidUTF8(true))
 	if err != nil {
 		return err
 	}
@@ -175,7 +190,9 @@ func read(r *http.Request, into any) error {
 	if err != nil {
 		return &problem{http.StatusBadRequest, "unreadable", "the body could not be read"}
 	}
-	if err := json.UnmarshalRead(bytes.NewReader(text), into, json.RejectUnknownMembers(true)); err != nil {
+	// null would leave everything as it is, which nobody means who sends it.
+	err = json.Unmarshal(text, into, json.RejectUnknownMembers(true))
+	if err != nil || !bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
 		// The decoder's own words may repeat input, and input may be a password.
 		return &problem{http.StatusBadRequest, "malformed", "the body is not the JSON object that is expected here, with each name known and given once"}
 	}

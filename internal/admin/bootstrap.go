@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -9,7 +10,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -38,37 +38,69 @@ func (b *Bootstrap) New() (code string, err error) {
 	code = rand.Text()
 	hash := sha256.Sum256([]byte(code))
 	text := fmt.Sprintf("%s %s\n", hex.EncodeToString(hash[:]), b.Now().Add(bootstrapFor).UTC().Format(time.RFC3339))
-	if err := os.WriteFile(b.File, []byte(text), 0o600); err != nil {
+	// Removed first, because writing over a file keeps who may read it.
+	if err := errors.Join(b.Drop(), os.WriteFile(b.File, []byte(text), 0o600)); err != nil {
 		return "", fmt.Errorf("bootstrap code: %w", err)
 	}
 	return code, nil
 }
 
-// use is whether the code is the one that was printed. The right one is used
-// up by asking.
-func (b *Bootstrap) use(code string) (bool, error) {
+// Drop makes any code useless.
+func (b *Bootstrap) Drop() error {
+	if err := os.Remove(b.File); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+var errWrongCode = &problem{
+	http.StatusForbidden, "forbidden",
+	"the code is wrong, used or older than a day; restart to get a new one, unless there is an administrator already",
+}
+
+// use runs do if the code is the one that was printed. It is used up when do
+// has succeeded, and by nobody else in between.
+func (b *Bootstrap) use(code string, do func() error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	text, err := os.ReadFile(b.File)
 	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
+		return errWrongCode
 	}
+	if err != nil {
+		return err
+	}
+	var want, until string
+	if n, _ := fmt.Sscanf(string(text), "%64s %s", &want, &until); n != 2 {
+		return errors.New("the bootstrap file is damaged, restart to get a new one")
+	}
+	expires, err := time.Parse(time.RFC3339, until)
+	if err != nil {
+		return errors.New("the bootstrap file is damaged, restart to get a new one")
+	}
+	hash := sha256.Sum256([]byte(code))
+	if !b.Now().Before(expires) || subtle.ConstantTimeCompare([]byte(hex.EncodeToString(hash[:])), []byte(want)) != 1 {
+		return errWrongCode
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	return b.Drop()
+}
+
+// HasUsers is whether anybody could log in, so that there is nothing to
+// bootstrap.
+func HasUsers(ctx context.Context, store Store) (bool, error) {
+	tenants, err := store.Tenants(ctx)
 	if err != nil {
 		return false, err
 	}
-	fields := strings.Fields(string(text))
-	if len(fields) != 2 {
-		return false, errors.New("the bootstrap file is damaged, remove it and restart")
+	for _, t := range tenants {
+		if users, err := store.ListUsers(ctx, t.ID, "", 1); err != nil || len(users) > 0 {
+			return len(users) > 0, err
+		}
 	}
-	until, err := time.Parse(time.RFC3339, fields[1])
-	if err != nil {
-		return false, errors.New("the bootstrap file is damaged, remove it and restart")
-	}
-	hash := sha256.Sum256([]byte(code))
-	if !b.Now().Before(until) || subtle.ConstantTimeCompare([]byte(hex.EncodeToString(hash[:])), []byte(fields[0])) != 1 {
-		return false, nil
-	}
-	return true, os.Remove(b.File)
+	return false, nil
 }
 
 // AdminPermissions are what the first administrator is given.
@@ -85,28 +117,30 @@ func (h *Handler) bootstrap(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	u := directory.User{ID: uuid.NewString(), Tenant: in.Tenant, Username: in.Username, Active: true}
-	// Everything that can be wrong is looked at before the code is used up.
+	// What can be wrong is looked at first, so that guesses cost no hashing.
 	if err := errors.Join(directory.ValidTenantID(in.Tenant), directory.ValidUser(u), h.Sessions.Rules.Check(in.Password, in.Username)); err != nil {
 		return &problem{http.StatusUnprocessableEntity, "invalid", err.Error()}
 	}
-	if h.Bootstrap == nil {
-		return &problem{http.StatusForbidden, "forbidden", "there is an administrator already"}
-	}
-	ok, err := h.Bootstrap.use(in.Code)
+	actor := audit.ActorFrom(r.Context())
+	actor.Kind, actor.Name = "operator", "bootstrap"
+	err := h.Bootstrap.use(in.Code, func() error { return h.createFirst(r, u, in.Password) })
 	if err != nil {
 		return err
 	}
-	if !ok {
-		return &problem{http.StatusForbidden, "forbidden", "the code is wrong, used or older than a day; restart to get a new one"}
+	return answer(w, http.StatusCreated, map[string]string{"tenant": in.Tenant, "userId": u.ID, "username": u.Username})
+}
+
+func (h *Handler) createFirst(r *http.Request, u directory.User, password string) error {
+	taken, err := HasUsers(r.Context(), h.Store)
+	if err != nil {
+		return err
 	}
-	actor := audit.ActorFrom(r.Context())
-	actor.Kind, actor.Name = "operator", "bootstrap"
-	err = h.Store.CreateTenant(r.Context(), directory.Tenant{ID: in.Tenant}, event(r, audit.TenantCreated, in.Tenant, ""))
+	if taken {
+		return errWrongCode
+	}
+	err = h.Store.CreateTenant(r.Context(), directory.Tenant{ID: u.Tenant}, event(r, audit.TenantCreated, u.Tenant, ""))
 	if err != nil && !errors.Is(err, directory.ErrExists) {
 		return err
 	}
-	if err := h.Sessions.CreateUser(r.Context(), u, directory.Grants{Permissions: AdminPermissions}, in.Password); err != nil {
-		return err
-	}
-	return answer(w, http.StatusCreated, map[string]string{"tenant": in.Tenant, "userId": u.ID, "username": u.Username})
+	return h.Sessions.CreateUser(r.Context(), u, directory.Grants{Permissions: AdminPermissions}, password)
 }

@@ -32,7 +32,8 @@ func (h *Handler) savePolicy(w http.ResponseWriter, r *http.Request) error {
 	if err := h.Store.SavePolicy(r.Context(), o, event(r, audit.PolicyChanged, o.Tenant, "")); err != nil {
 		return err
 	}
-	return answer(w, http.StatusOK, map[string]any{"policy": h.effective(o.Tenant, nameOf(o, "client"), nameOf(o, "user")), "findings": found})
+	policy := h.Sessions.Policies.For(o.Tenant, nameOf(o, "client"), nameOf(o, "user"))
+	return answer(w, http.StatusOK, map[string]any{"policy": full(policy), "findings": found})
 }
 
 func nameOf(o session.PolicyOverride, scope string) string {
@@ -49,10 +50,6 @@ func (h *Handler) showPolicy(w http.ResponseWriter, r *http.Request) error {
 	}
 	policy := h.Sessions.Policies.For(q.Get("tenant"), q.Get("client"), q.Get("userId"))
 	return answer(w, http.StatusOK, map[string]any{"policy": full(policy), "findings": policy.Lint()})
-}
-
-func (h *Handler) effective(tenant, client, user string) session.PolicyPatch {
-	return full(h.Sessions.Policies.For(tenant, client, user))
 }
 
 // full writes a policy with every field, in the words of an override.

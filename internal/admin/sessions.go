@@ -1,7 +1,9 @@
 package admin
 
 import (
+	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/audit"
@@ -59,6 +61,9 @@ func (h *Handler) listSessions(w http.ResponseWriter, r *http.Request) error {
 		Live: q.Get("live") == "true", Cursor: q.Get("cursor"), Limit: limit,
 	}
 	if name := q.Get("user"); name != "" {
+		if filter.Tenant == "" {
+			return &problem{http.StatusBadRequest, "malformed", "user needs tenant: names are unique within a tenant only"}
+		}
 		u, err := h.user(r.Context(), filter.Tenant, name)
 		if err != nil {
 			return err
@@ -90,8 +95,31 @@ func (h *Handler) showSession(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	v := h.viewSession(row)
+	// The row learns of it at the next refresh, without who or when.
+	if v.State == session.StateEnded && (v.EndedAt == nil || row.RevokedWhy == session.TenantEnded) {
+		ending, err := h.tenantEnding(r.Context(), row)
+		if err != nil {
+			return err
+		}
+		events = append(events, ending...)
+	}
 	v.Events = viewEvents(events)
 	return answer(w, http.StatusOK, v)
+}
+
+// tenantEnding finds what ended a session whose row does not say so: all
+// sessions of its tenant ended at once, which is told once, for the tenant.
+func (h *Handler) tenantEnding(ctx context.Context, row *session.Session) ([]audit.Event, error) {
+	events, err := h.Sessions.Events.Events(ctx, session.EventFilter{Tenant: row.Tenant, Kind: audit.TenantEnded, Limit: 1000})
+	if err != nil {
+		return nil, err
+	}
+	// Newest first: the last one after the login was the one.
+	after := slices.IndexFunc(events, func(e audit.Event) bool { return e.Time.Before(row.CreatedAt) })
+	if after < 0 {
+		after = len(events)
+	}
+	return events[max(after-1, 0):after], nil
 }
 
 func (h *Handler) revokeSession(w http.ResponseWriter, r *http.Request) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -34,7 +35,11 @@ func (h *Handler) listUsers(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return answer(w, http.StatusOK, map[string]any{"users": list})
+	next := ""
+	if len(list) == limit {
+		next = list[limit-1].Username
+	}
+	return answer(w, http.StatusOK, map[string]any{"users": list, "next": next})
 }
 
 // user finds by id or by name, because people know names.
@@ -80,10 +85,22 @@ func (h *Handler) createUser(w http.ResponseWriter, r *http.Request) error {
 	if in.ID == "" {
 		in.ID = uuid.NewString()
 	}
+	if err := validGrants(in.Grants); err != nil {
+		return err
+	}
 	if err := h.Sessions.CreateUser(r.Context(), in.User, in.Grants, in.Password); err != nil {
 		return err
 	}
 	return answer(w, http.StatusCreated, userView{User: in.User, Tenant: in.Tenant, Permissions: in.Permissions, Elevated: in.Elevated})
+}
+
+func validGrants(g directory.Grants) error {
+	for _, name := range slices.Concat(g.Permissions, g.Elevated) {
+		if err := directory.ValidPermission(name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (h *Handler) updateUser(w http.ResponseWriter, r *http.Request) error {
@@ -139,6 +156,10 @@ func (h *Handler) setGrants(w http.ResponseWriter, r *http.Request) error {
 	var g directory.Grants
 	if err := read(r, &g); err != nil {
 		return err
+	}
+	// A list that was left out must not take everything away.
+	if g.Permissions == nil || g.Elevated == nil {
+		return &problem{http.StatusUnprocessableEntity, "invalid", "send both lists, permissions and elevated: they replace what was granted"}
 	}
 	u, err := h.user(r.Context(), r.PathValue("tenant"), r.PathValue("user"))
 	if err != nil {

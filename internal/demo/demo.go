@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -35,6 +36,8 @@ type Options struct {
 	LogLevel         string
 	// Tour plays the story and ends.
 	Tour bool
+	// between is what a test puts between the tour and the public listener.
+	between func(public string) (front string)
 	// Out is where the story is told, LogTo where the log goes.
 	Out, LogTo io.Writer
 }
@@ -70,6 +73,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	group.Go(func() error { return s.Serve(running) })
 	if o.Tour {
 		t := newTour(o.Out, s, time.Duration(*config.Policy.AccessTTL), time.Duration(*config.Policy.Grace))
+		if o.between != nil {
+			t.public = o.between(t.public)
+		}
 		err = t.play(running)
 		stop()
 		return errors.Join(err, group.Wait())
@@ -106,6 +112,9 @@ func (o *Options) config() (_ *server.Config, cleanup func(), err error) {
 	}
 	fill(&o.Data, "counterfoil-demo")
 	fill(&o.LogLevel, "warn")
+	for _, address := range []*string{&o.Listen, &o.InternalListen, &o.AdminListen} {
+		*address = onLoopback(*address)
+	}
 	access, grace := session.Duration(o.AccessTTL), session.Duration(o.Grace)
 	c := &server.Config{
 		Data: o.Data, Listen: o.Listen, InternalListen: o.InternalListen, AdminListen: o.AdminListen,
@@ -114,12 +123,33 @@ func (o *Options) config() (_ *server.Config, cleanup func(), err error) {
 	c.Log.Level, c.Log.Format = o.LogLevel, "text"
 	c.SetDefaults()
 	faults := c.Check()
-	for name, address := range map[string]string{"--listen": c.Listen, "--internal-listen": c.InternalListen, "--admin-listen": c.AdminListen} {
-		if at, err := netip.ParseAddrPort(address); err == nil && !at.Addr().IsLoopback() {
-			faults = append(faults, fmt.Errorf("%s %s: the demonstration has passwords that everybody knows and serves on loopback only", name, address))
+	for _, l := range []struct{ flag, address string }{
+		{"--listen", c.Listen}, {"--internal-listen", c.InternalListen}, {"--admin-listen", c.AdminListen},
+	} {
+		if !loopback(l.address) {
+			faults = append(faults, fmt.Errorf("%s %s: the demonstration has passwords that everybody knows and serves on loopback only", l.flag, l.address))
 		}
 	}
 	return c, cleanup, errors.Join(faults...)
+}
+
+// loopback is whether an address can be reached from this machine alone. An
+// address without a host means all networks.
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
+}
+
+// onLoopback makes ":0" an address of loopback.
+func onLoopback(address string) string {
+	if strings.HasPrefix(address, ":") {
+		return "127.0.0.1" + address
+	}
+	return address
 }
 
 // startModules serves the sample modules on loopback and returns their base

@@ -88,6 +88,9 @@ func enable(ctx context.Context, s *server.Server, urls map[string]string) error
 	}
 	event := audit.Event{Kind: audit.ModuleChanged, Actor: *audit.ActorFrom(ctx)}
 	for id, url := range urls {
+		if _, err := s.Store().DeleteInstances(ctx, id, id+"-demo", event); err != nil && !errors.Is(err, directory.ErrNotFound) {
+			return err
+		}
 		if err := s.Store().SaveInstance(ctx, directory.Instance{ID: id + "-demo", Module: id, URL: url}, event); err != nil {
 			return err
 		}

@@ -76,6 +76,7 @@ type Gateway struct {
 	managing  chan struct{} // changes are planned and made one at a time
 	origins   *http.CrossOriginProtection
 	transport *http.Transport
+	direct    *direct
 	metrics   *metrics
 	exchanges sync.Pool
 	expired   []byte // the body of 401 TOKEN_EXPIRED
@@ -153,6 +154,13 @@ func (l *listener) prepare(r *http.Request, x *exchange) error {
 	return nil
 }
 
+// Close gives up the connections to modules that no request uses.
+func (g *Gateway) Close() {
+	g.start()
+	g.transport.CloseIdleConnections()
+	g.direct.close()
+}
+
 // start makes what the fields describe.
 func (g *Gateway) start() {
 	g.once.Do(func() {
@@ -168,6 +176,7 @@ func (g *Gateway) start() {
 			}
 		}
 		g.transport = g.Transport.open()
+		g.direct = newDirect(g.transport)
 		g.metrics = newMetrics(g.Registerer)
 		g.exchanges.New = g.newExchange
 		g.expired = expiredBody(g.Prefix)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -39,22 +40,18 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	return m
 }
 
-// of returns the counters of one product. They are looked up once, because the
-// look-up costs more than all else that is counted of a request.
+// of returns the counters of one product.
 func (m *metrics) of(product string) *productMetrics {
-	p := &productMetrics{waited: m.waited.WithLabelValues(product)}
-	for i, method := range allowedMethods {
-		for class := range p.requests[i] {
-			p.requests[i][class] = m.requests.WithLabelValues(product, method, statusClasses[class])
-		}
-	}
-	return p
+	return &productMetrics{requests: m.requests.MustCurryWith(prometheus.Labels{"module": product}), waited: m.waited.WithLabelValues(product)}
 }
 
 var statusClasses = [...]string{"other", "1xx", "2xx", "3xx", "4xx", "5xx"}
 
+// productMetrics looks each counter up once, because looking it up costs more
+// than all else that is counted of a request.
 type productMetrics struct {
-	requests [len(allowedMethods)][len(statusClasses)]prometheus.Counter
+	requests *prometheus.CounterVec
+	counters [len(allowedMethods)][len(statusClasses)]atomic.Pointer[prometheus.Counter]
 	waited   prometheus.Observer
 }
 
@@ -64,7 +61,14 @@ func (p *productMetrics) served(method string, status int, took time.Duration) {
 	if class >= len(statusClasses) {
 		class = 0
 	}
-	p.requests[slices.Index(allowedMethods[:], method)][class].Inc()
+	known := &p.counters[slices.Index(allowedMethods[:], method)][class]
+	counter := known.Load()
+	if counter == nil {
+		c := p.requests.WithLabelValues(method, statusClasses[class])
+		counter = &c
+		known.Store(counter)
+	}
+	(*counter).Inc()
 	p.waited.Observe(took.Seconds())
 }
 

@@ -96,11 +96,6 @@ func (x *exchange) release() {
 // by fail; one after that ends the connection, so that half an answer cannot
 // be taken for a whole one.
 func (x *exchange) serve(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength != 0 {
-		// A module may answer while the client still sends. HTTP/2 does that
-		// anyway and answers with an error that means nothing here.
-		_ = http.NewResponseController(w).EnableFullDuplex()
-	}
 	x.proxy.ServeHTTP(w, r)
 }
 
@@ -124,7 +119,11 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 // client, past CleanResponse: a module's "103 Early Hints" could carry its
 // token outside, and would clear the CORS headers of the final answer.
 func (x *exchange) RoundTrip(out *http.Request) (*http.Response, error) {
-	return x.gateway.transport.RoundTrip(out.WithContext(x.client.Context()))
+	g, ctx := x.gateway, x.client.Context()
+	if g.direct.suits(out) {
+		return g.direct.roundTrip(ctx, out)
+	}
+	return g.transport.RoundTrip(out.WithContext(ctx))
 }
 
 func (x *exchange) modify(res *http.Response) error {

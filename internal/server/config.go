@@ -1,21 +1,13 @@
 package server
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
-	"net/netip"
-	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strings"
 	"time"
-
-	"go.yaml.in/yaml/v3"
 
 	"github.com/counterfoil/counterfoil/internal/session"
 )
@@ -99,35 +91,12 @@ func LoadConfig(path string, environ func(string) (string, bool)) (*Config, erro
 		if err != nil {
 			return nil, fmt.Errorf("configuration: %w", err)
 		}
-		faults = append(faults, c.decode(path, text))
+		faults = append(faults, c.decode(path, text)...)
 	}
 	faults = append(faults, c.environment(environ)...)
 	c.SetDefaults()
 	faults = append(faults, c.Check()...)
 	return c, errors.Join(faults...)
-}
-
-// unknownField is yaml's way of telling an unknown key; the type's name in it
-// means nothing to an operator.
-var unknownField = regexp.MustCompile(`^line (\d+): field (\S+) not found in type .*$`)
-
-func (c *Config) decode(path string, text []byte) error {
-	decoder := yaml.NewDecoder(bytes.NewReader(text))
-	decoder.KnownFields(true)
-	err := decoder.Decode(c)
-	var faults *yaml.TypeError
-	switch {
-	case err == nil, errors.Is(err, io.EOF):
-		return nil
-	case errors.As(err, &faults):
-		var list []error
-		for _, one := range faults.Errors {
-			one = unknownField.ReplaceAllString(one, "line $1: unknown key $2")
-			list = append(list, fmt.Errorf("%s: %s", path, one))
-		}
-		return errors.Join(list...)
-	}
-	return fmt.Errorf("%s: %s", path, strings.TrimPrefix(err.Error(), "yaml: "))
 }
 
 // SetData moves everything that follows the data directory to another one.
@@ -179,87 +148,4 @@ func (c *Config) SetDefaults() {
 
 var sameSites = map[string]http.SameSite{
 	"Lax": http.SameSiteLaxMode, "Strict": http.SameSiteStrictMode, "None": http.SameSiteNoneMode,
-}
-
-// Check reports everything that cannot work.
-func (c *Config) Check() []error {
-	var faults []error
-	bad := func(wrong bool, format string, args ...any) {
-		if wrong {
-			faults = append(faults, fmt.Errorf(format, args...))
-		}
-	}
-	bad(!strings.HasPrefix(c.Store, "sqlite:"), "store: %q is not sqlite:PATH, the only engine of this version", c.Store)
-	for name, address := range map[string]string{"listen": c.Listen, "internal_listen": c.InternalListen, "admin_listen": c.AdminListen} {
-		_, err := netip.ParseAddrPort(strings.Replace(address, "localhost:", "127.0.0.1:", 1))
-		bad(err != nil && !strings.HasPrefix(address, ":"), "%s: %q is not ADDRESS:PORT", name, address)
-	}
-	public, err := url.Parse(c.PublicURL)
-	bad(c.PublicURL != "" && (err != nil || public.Host == "" || public.Scheme != "http" && public.Scheme != "https" || public.RawQuery != "" || public.Fragment != ""),
-		"public_url: %q is not an http or https URL without query", c.PublicURL)
-	internal, err := url.Parse(c.InternalURL)
-	bad(c.InternalURL != "" && (err != nil || internal.Host == "" || internal.Scheme != "http" && internal.Scheme != "https"),
-		"internal_url: %q is not an http or https URL", c.InternalURL)
-	bad((c.TLS.Cert == "") != (c.TLS.Key == ""), "tls: cert and key belong together")
-	bad(c.Cookies.Insecure && strings.HasPrefix(c.PublicURL, "https:"), "cookies.insecure: not with a public_url that is https")
-	for _, network := range c.TrustedProxies {
-		_, err := parseNetwork(network)
-		bad(err != nil, "trusted_proxies: %q is not a network such as 10.0.0.0/8", network)
-	}
-	for _, origin := range c.CORS.Origins {
-		bad(!validOrigin(origin), "cors.origins: %q is not an origin such as https://ui.example.org; a wildcard with cookies would let any page act as the user", origin)
-	}
-	_, known := sameSites[c.Cookies.SameSite]
-	bad(!known, "cookies.same_site: %q is not Lax, Strict or None", c.Cookies.SameSite)
-	_, err = logLevel(c.Log.Level)
-	bad(err != nil, "log.level: %q is not debug, info, warn or error", c.Log.Level)
-	bad(c.Log.Format != "json" && c.Log.Format != "text", "log.format: %q is not json or text", c.Log.Format)
-	bad(c.Login.MinPassword < 8, "login.min_password: %d is less than 8", c.Login.MinPassword)
-	bad(c.Login.DeactivateAfter < 0, "login.deactivate_after: must not be negative")
-	bad(c.VerifiedTokens < -1 || c.VerifiedTokens > 10_000_000, "verified_tokens: %d is not between -1 and 10000000", c.VerifiedTokens)
-	bad(c.Upstream.Timeout < 0 || c.KeepEnded < 0 || c.Drain < 0, "upstream.timeout, keep_ended and drain must not be negative")
-	if !c.Demo {
-		faults = append(faults, c.checkPolicies()...)
-	}
-	return faults
-}
-
-func (c *Config) checkPolicies() []error {
-	var faults []error
-	base := c.Policy.Apply(session.DefaultPolicy())
-	refuse := func(where string, policy session.Policy) {
-		for _, f := range policy.Lint() {
-			if f.Refuse {
-				faults = append(faults, fmt.Errorf("%s.%s: %s", where, f.Field, f.Reason))
-			}
-		}
-	}
-	refuse("policy", base)
-	for tenant, patch := range c.Tenants {
-		refuse("tenants."+tenant, patch.Apply(base))
-	}
-	return faults
-}
-
-func parseNetwork(s string) (netip.Prefix, error) {
-	if !strings.Contains(s, "/") {
-		addr, err := netip.ParseAddr(s)
-		if err != nil {
-			return netip.Prefix{}, err
-		}
-		return addr.Prefix(addr.BitLen())
-	}
-	p, err := netip.ParsePrefix(s)
-	return p.Masked(), err
-}
-
-func validOrigin(s string) bool {
-	u, err := url.Parse(s)
-	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" &&
-		u.Path == "" && u.RawQuery == "" && u.User == nil && !strings.Contains(s, "*")
-}
-
-func logLevel(name string) (level slog.Level, err error) {
-	err = level.UnmarshalText([]byte(name))
-	return level, err
 }

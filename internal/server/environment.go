@@ -41,10 +41,11 @@ func (c *Config) environment(lookup func(string) (string, bool)) []error {
 		fault("LEGACY_TOKEN_TENANTS", legacyTenants(text))
 	}
 	if text, set := lookup("LOGIN_COOKIE_SAMESITE"); set {
-		if _, known := sameSites[text]; !known {
+		if _, known := sameSites[text]; known {
+			c.Cookies.SameSite = text
+		} else {
 			fault("LOGIN_COOKIE_SAMESITE", errors.New("must be Strict, Lax or None"))
 		}
-		c.Cookies.SameSite = text
 	}
 	return faults
 }
@@ -73,80 +74,91 @@ const (
 //	entry  = pair *( "," pair )
 //	pair   = ( "tenantId" / "accessToken" / "refreshToken" ) ":" value
 //
-// An entry without tenantId is for all other tenants. refreshToken is the idle
-// lifetime here, because FOLIO restarts it at each rotation. Where the operator
-// set no grace, it shrinks with the access token.
+// An entry without tenantId is for all other tenants; of two entries for the
+// same, the later one holds. refreshToken is the idle lifetime here, because
+// FOLIO restarts it at each rotation. Where the operator set no grace, it
+// shrinks with the access token.
 func (c *Config) tokenExpiration(text string) error {
 	text = strings.Join(strings.Fields(text), "")
-	entries := strings.Split(strings.TrimSuffix(text, ";"), ";")
-	for _, entry := range entries {
-		tenant, access, refresh := "", 0, 0
-		for pair := range strings.SplitSeq(entry, ",") {
-			if pair == "" {
-				return errors.New("Token expiration configuration has an empty key value pair") //nolint:staticcheck // FOLIO's own words
-			}
-			key, value, ok := strings.Cut(pair, ":")
-			if !ok || strings.Contains(value, ":") {
-				return fmt.Errorf("Expected a key value pair with a single colon but found %s", pair) //nolint:staticcheck // FOLIO's own words
-			}
-			var err error
-			switch key {
-			case "tenantId":
-				tenant = value
-			case "accessToken":
-				access, err = strconv.Atoi(value)
-			case "refreshToken":
-				refresh, err = strconv.Atoi(value)
-			default:
-				return fmt.Errorf("Token expiration configuration has an unknown key of %s", key) //nolint:staticcheck // FOLIO's own words
-			}
-			if err != nil {
-				return fmt.Errorf("%s: %q is not a number of seconds", key, value)
-			}
+	lifetimes := make(map[string]lifetime) // by tenant, "" for all others
+	for entry := range strings.SplitSeq(strings.TrimSuffix(text, ";"), ";") {
+		tenant, one, err := parseLifetime(entry)
+		if err != nil {
+			return err
 		}
-		c.setLifetimes(tenant, access, refresh)
+		lifetimes[tenant] = one
+	}
+	graceSet := c.Policy.Grace != nil
+	if all, set := lifetimes[""]; set {
+		c.Policy = all.patch(c.Policy, session.DefaultPolicy(), graceSet)
+	}
+	delete(lifetimes, "")
+	if c.Tenants == nil {
+		c.Tenants = make(map[string]session.PolicyPatch)
+	}
+	for tenant, one := range lifetimes {
+		c.Tenants[tenant] = one.patch(c.Tenants[tenant], c.Policy.Apply(session.DefaultPolicy()), graceSet)
 	}
 	return nil
 }
 
-func (c *Config) setLifetimes(tenant string, access, refresh int) {
-	if access <= 0 {
-		access = folioAccessSeconds
+// lifetime is what an entry says, in seconds; 0 is not said.
+type lifetime struct{ access, refresh int64 }
+
+// parseLifetime reads one entry. Its errors are FOLIO's own words, which
+// operators may have in their run books.
+func parseLifetime(entry string) (tenant string, l lifetime, err error) {
+	for pair := range strings.SplitSeq(entry, ",") {
+		if pair == "" {
+			//lint:ignore ST1005 FOLIO wrote it
+			return "", l, errors.New("Token expiration configuration has an empty key value pair")
+		}
+		key, value, ok := strings.Cut(pair, ":")
+		if !ok || value == "" || strings.Contains(value, ":") {
+			//lint:ignore ST1005 FOLIO wrote it
+			return "", l, fmt.Errorf("Expected a key value pair with a single colon but found %s", pair)
+		}
+		switch key {
+		case "tenantId":
+			tenant = value
+		case "accessToken":
+			l.access, err = strconv.ParseInt(value, 10, 32)
+		case "refreshToken":
+			l.refresh, err = strconv.ParseInt(value, 10, 32)
+		default:
+			//lint:ignore ST1005 FOLIO wrote it
+			return "", l, fmt.Errorf("Token expiration configuration has an unknown key of %s", key)
+		}
+		if err != nil {
+			return "", l, fmt.Errorf("%s: %q is not a number of seconds", key, value)
+		}
 	}
-	if refresh <= 0 {
-		refresh = folioRefreshSeconds
+	return tenant, l, nil
+}
+
+// patch puts the lifetimes into a policy that lies over base.
+func (l lifetime) patch(p session.PolicyPatch, base session.Policy, graceSet bool) session.PolicyPatch {
+	if l.access <= 0 {
+		l.access = folioAccessSeconds
 	}
-	patch := c.Policy
-	if tenant != "" {
-		patch = c.Tenants[tenant]
+	if l.refresh <= 0 {
+		l.refresh = folioRefreshSeconds
 	}
-	patch.AccessTTL = seconds(access)
-	patch.Idle = seconds(refresh)
-	base := session.DefaultPolicy()
-	if tenant != "" {
-		base = c.Policy.Apply(base)
+	p.AccessTTL, p.Idle = seconds(l.access), seconds(l.refresh)
+	applied := p.Apply(base)
+	if p.Absolute == nil && applied.Absolute < applied.Idle {
+		p.Absolute = p.Idle
 	}
-	applied := patch.Apply(base)
-	if patch.Absolute == nil && applied.Absolute < applied.Idle {
-		patch.Absolute = patch.Idle
+	if p.Grace == nil && !graceSet {
+		p.Grace = fitGrace(applied)
 	}
-	if patch.Grace == nil && (tenant == "" || c.Policy.Grace == nil) {
-		patch.Grace = fitGrace(applied)
-	}
-	if tenant == "" {
-		c.Policy = patch
-		return
-	}
-	if c.Tenants == nil {
-		c.Tenants = make(map[string]session.PolicyPatch)
-	}
-	c.Tenants[tenant] = patch
+	return p
 }
 
 // fitGrace returns the longest grace, up to the default, that the linter takes
 // with a shorter access token.
 func fitGrace(p session.Policy) *session.Duration {
-	for grace := p.Grace; grace > 0; grace -= 100 * time.Millisecond {
+	for grace := session.DefaultPolicy().Grace; grace > 0; grace -= 100 * time.Millisecond {
 		p.Grace = grace
 		if !slices.ContainsFunc(p.Lint(), func(f session.Finding) bool { return f.Refuse && f.Field == "grace" }) {
 			fitted := session.Duration(grace)
@@ -157,7 +169,7 @@ func fitGrace(p session.Policy) *session.Duration {
 	return &none
 }
 
-func seconds(n int) *session.Duration {
+func seconds(n int64) *session.Duration {
 	d := session.Duration(time.Duration(n) * time.Second)
 	return &d
 }

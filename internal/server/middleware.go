@@ -39,9 +39,14 @@ func (o *observed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			// The value of a panic may hold anything, so it is not logged; the
 			// stack holds addresses only.
 			o.log.ErrorContext(r.Context(), "request handler panicked", "stack", string(debug.Stack()))
-			if answer.status == 0 {
-				http.Error(&answer, `{"message":"internal error","code":"internal","type":"error"}`, http.StatusInternalServerError)
+			if answer.status != 0 {
+				// The client must not take half an answer for a whole one.
+				o.finish(r, &answer, &actor, started)
+				panic(http.ErrAbortHandler)
 			}
+			answer.Header().Set("Content-Type", "application/json")
+			answer.WriteHeader(http.StatusInternalServerError)
+			_, _ = answer.Write([]byte(`{"message":"internal error","code":"internal","type":"error"}`))
 		}
 		o.finish(r, &answer, &actor, started)
 	}()
@@ -88,7 +93,7 @@ func (o *observed) clientAddress(r *http.Request) string {
 	}
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for i := len(hops) - 1; i >= 0; i-- {
-		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		hop, err := parseHop(strings.TrimSpace(hops[i]))
 		if err != nil {
 			break
 		}
@@ -98,6 +103,14 @@ func (o *observed) clientAddress(r *http.Request) string {
 		}
 	}
 	return peer.String()
+}
+
+// parseHop reads an address of X-Forwarded-For. Some proxies add the port.
+func parseHop(text string) (netip.Addr, error) {
+	if withPort, err := netip.ParseAddrPort(text); err == nil {
+		return withPort.Addr(), nil
+	}
+	return netip.ParseAddr(text)
 }
 
 func (o *observed) trusts(addr netip.Addr) bool {
@@ -135,7 +148,8 @@ func (w *statusWriter) Write(b []byte) (int, error) {
 
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-func cut(s string, n int) string { return s[:min(len(s), n)] }
+// cut shortens what a stranger sent to n bytes of valid UTF-8.
+func cut(s string, n int) string { return strings.ToValidUTF8(s[:min(len(s), n)], "") }
 
 // actorHandler adds to each log record who acts and the request id, so that no
 // call site has to.

@@ -48,7 +48,8 @@ const referenceHead = `# Configuration
 
 This page is generated: ` + "`counterfoil config reference`" + `. The file is YAML; unknown keys are
 faults, and ` + "`counterfoil config check --config FILE`" + ` reports all faults at once.
-Durations are written ` + "`90s`, `10m`, `12h` or `7d`" + `. ` + "`{data}`" + ` is the data directory.
+Durations are written ` + "`90s`, `10m`, `12h` or `7d`" + `. In the defaults, ` + "`{data}`" + ` stands
+for the data directory.
 `
 
 const referencePolicy = `

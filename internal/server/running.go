@@ -8,19 +8,31 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
+	"strings"
 
 	"github.com/counterfoil/counterfoil/internal/admin"
+	"github.com/counterfoil/counterfoil/internal/store"
 )
 
 // Running is how the commands of another process reach a running program.
 // The file is readable by its owner alone, as the database is.
 type Running struct {
-	// Admin is the base URL of the admin listener.
-	Admin string `json:"admin"`
+	// Admin, Public and Internal are the base URLs of the listeners.
+	Admin    string `json:"admin"`
+	Public   string `json:"public"`
+	Internal string `json:"internal"`
 	// Token is good for this run only.
 	Token string `json:"token"`
 	PID   int    `json:"pid"`
+}
+
+// ErrInUse is a data directory that another process works on.
+var ErrInUse = store.ErrLocked
+
+// HasStore is whether there is a database already. Opening it would make one.
+func HasStore(c *Config) bool {
+	_, err := os.Stat(strings.TrimPrefix(c.Store, "sqlite:"))
+	return err == nil
 }
 
 // FindRunning reads how to reach the program that uses the data directory.
@@ -43,7 +55,7 @@ func FindRunning(data string) (Running, bool, error) {
 // announce writes the file at once and whole: a command that reads it meanwhile
 // sees the old one or the new one.
 func (s *Server) announce() error {
-	text, err := json.Marshal(Running{Admin: s.URL(Admin), Token: s.admin.Token, PID: os.Getpid()})
+	text, err := json.Marshal(Running{Admin: s.URL(Admin), Public: s.URL(Public), Internal: s.URL(Internal), Token: s.admin.Token, PID: os.Getpid()})
 	if err != nil {
 		return err
 	}
@@ -68,22 +80,14 @@ func (s *Server) AdminAPI() (handler http.Handler, token string) {
 }
 
 // openBootstrap draws the one-time code for the first administrator where no
-// tenant has a user yet.
+// tenant has a user yet. A demonstration has users of its own.
 func (s *Server) openBootstrap(ctx context.Context) error {
-	tenants, err := s.db.Tenants(ctx)
-	if err != nil {
+	if taken, err := admin.HasUsers(ctx, s.db); err != nil {
 		return err
+	} else if taken || s.config.Demo {
+		return s.admin.Bootstrap.Drop()
 	}
-	for _, t := range tenants {
-		users, err := s.db.ListUsers(ctx, t.ID, "", 1)
-		if err != nil || len(users) > 0 {
-			return err
-		}
-	}
-	s.admin.Bootstrap = &admin.Bootstrap{File: filepath.Join(s.config.Data, "bootstrap"), Now: s.config.Now}
-	if s.config.Demo {
-		return nil
-	}
+	var err error
 	s.Bootstrap, err = s.admin.Bootstrap.New()
 	return err
 }

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -42,8 +43,9 @@ type Server struct {
 	gateway  *gateway.Gateway
 	admin    *admin.Handler
 
-	listeners map[string]net.Listener
-	handlers  map[string]http.Handler
+	listeners   map[string]net.Listener
+	handlers    map[string]http.Handler
+	certificate *certificate // nil without TLS
 	// Bootstrap is the one-time code for the first administrator; empty if
 	// there is one already.
 	Bootstrap string
@@ -60,6 +62,9 @@ func Open(ctx context.Context, c *Config) (_ *Server, err error) {
 			err = errors.Join(err, s.Close(context.WithoutCancel(ctx)))
 		}
 	}()
+	if err := s.loadCertificate(); err != nil {
+		return nil, err
+	}
 	if err := s.listen(); err != nil {
 		return nil, err
 	}
@@ -106,7 +111,8 @@ func OpenOffline(ctx context.Context, c *Config) (_ *Server, err error) {
 	if issuer == "" {
 		issuer = "counterfoil"
 	}
-	s.ring, err = token.OpenRing(ctx, token.Config{Store: s.db, Master: master, Issuer: issuer, Audience: "folio", Now: c.Now,
+	s.ring, err = token.OpenRing(ctx, token.Config{
+		Store: s.db, Master: master, Issuer: issuer, Audience: "folio", Now: c.Now,
 		RetireFor: token.RetireFor{
 			Access: session.LongestAccess + time.Minute, Module: session.LongestModule + time.Minute,
 			Refresh: session.LongestAbsolute + 24*time.Hour,
@@ -120,7 +126,8 @@ func OpenOffline(ctx context.Context, c *Config) (_ *Server, err error) {
 	}
 	s.admin = &admin.Handler{
 		Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Store: s.db, Now: c.Now,
-		Token: newAdminToken(),
+		Token: newAdminToken(), Log: log,
+		Bootstrap: &admin.Bootstrap{File: filepath.Join(c.Data, "bootstrap"), Now: c.Now},
 	}
 	return s, nil
 }
@@ -178,25 +185,41 @@ const (
 
 func (s *Server) listen() error {
 	s.listeners = make(map[string]net.Listener)
-	for name, address := range map[string]string{
-		Public: s.config.Listen, Internal: s.config.InternalListen, Admin: s.config.AdminListen,
+	for _, one := range []struct{ name, address string }{
+		{Public, s.config.Listen}, {Internal, s.config.InternalListen}, {Admin, s.config.AdminListen},
 	} {
-		l, err := net.Listen("tcp", address)
+		l, err := net.Listen("tcp", one.address)
 		if err != nil {
-			return fmt.Errorf("%s listener: %w", name, err)
+			return fmt.Errorf("%s listener: %w", one.name, err)
 		}
-		s.listeners[name] = l
+		s.listeners[one.name] = l
 	}
 	return nil
 }
 
-// URL returns the base URL of a listener, with the port that it got.
+func (s *Server) loadCertificate() (err error) {
+	if s.config.TLS.Cert == "" {
+		return nil
+	}
+	s.certificate, err = loadCertificate(s.config.TLS, s.config.Now, func(err error) {
+		s.log.Error("certificate not read again, the old one stays", "error", err)
+	})
+	return err
+}
+
+// URL returns the base URL of a listener for callers on this machine, with the
+// port that it got.
 func (s *Server) URL(listener string) string {
 	scheme := "http"
-	if listener == Public && s.config.TLS.Cert != "" {
+	if listener == Public && s.certificate != nil {
 		scheme = "https"
 	}
-	u := url.URL{Scheme: scheme, Host: s.listeners[listener].Addr().String()}
+	at := s.listeners[listener].Addr().(*net.TCPAddr).AddrPort()
+	host := at.Addr().Unmap()
+	if host.IsUnspecified() { // listens everywhere, which is no address to call
+		host = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	u := url.URL{Scheme: scheme, Host: netip.AddrPortFrom(host, at.Port()).String()}
 	return u.String()
 }
 
@@ -225,6 +248,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	for name, listener := range s.listeners {
 		server := s.httpServer(name)
 		servers[name] = server
+		s.log.Info("listening", "listener", name, "url", s.URL(name), "version", Version())
 		go func() {
 			var err error
 			if server.TLSConfig != nil {
@@ -250,7 +274,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	defer done()
 	for _, name := range []string{Public, Internal, Admin} {
 		if late := servers[name].Shutdown(drain); late != nil {
-			err = errors.Join(err, fmt.Errorf("%s listener: %w", name, late), servers[name].Close())
+			err = errors.Join(err, fmt.Errorf("%s listener: requests were cut off: %w", name, late), servers[name].Close())
 		}
 	}
 	return err
@@ -264,13 +288,8 @@ func (s *Server) httpServer(name string) *http.Server {
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
-	if name == Public && s.config.TLS.Cert != "" {
-		pair, err := loadCertificate(s.config.TLS, s.config.Now, func(err error) {
-			s.log.Error("certificate not read again, the old one stays", "error", err)
-		})
-		if err == nil {
-			server.TLSConfig = pair.config()
-		}
+	if name == Public && s.certificate != nil {
+		server.TLSConfig = s.certificate.config()
 	}
 	return server
 }
@@ -306,7 +325,6 @@ func (s *Server) Close(ctx context.Context) error {
 	}
 	if s.db != nil {
 		faults = append(faults, s.db.Close())
-		s.db = nil
 	}
 	return errors.Join(faults...)
 }

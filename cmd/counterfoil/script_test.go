@@ -1,0 +1,166 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/counterfoil/counterfoil/internal/server"
+)
+
+// The scripts run this test binary as the command counterfoil, in processes of
+// its own: signals, exit codes and locks are the real ones.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"counterfoil": main})
+}
+
+func TestScripts(t *testing.T) {
+	reference, err := filepath.Abs("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("TZ", "UTC")
+			env.Setenv("REFERENCE", reference)
+			env.Setenv("ID", `[0-9a-f]{8}-[0-9a-f-]{27}`)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"running": waitRunning, "http": request, "field": field, "match": match, "isjson": isJSON, "mode": mode,
+		},
+	})
+}
+
+// patience bounds every wait of a script.
+const patience = 20 * time.Second
+
+// waitRunning is `running DIR`: it waits until the program that works on DIR
+// has announced itself and answers, and sets PUBLIC, INTERNAL and ADMIN.
+func waitRunning(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: running DIR")
+	}
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		r, found, err := server.FindRunning(ts.MkAbs(args[0]))
+		ts.Check(err)
+		if !found {
+			continue
+		}
+		answer, err := http.Get(r.Admin + "/admin/health")
+		if err != nil {
+			continue // a dead one's
+		}
+		answer.Body.Close()
+		ts.Setenv("PUBLIC", r.Public)
+		ts.Setenv("INTERNAL", r.Internal)
+		ts.Setenv("ADMIN", r.Admin)
+		return
+	}
+	ts.Fatalf("nothing runs on %s", args[0])
+}
+
+// request is `http STATUS METHOD URL [NAME:VALUE …] [BODY]`: a request whose
+// answer must have the status; its body becomes stdout. A body begins with {.
+func request(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: http STATUS METHOD URL [NAME:VALUE ...] [BODY]")
+	}
+	status, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	r, err := http.NewRequest(args[1], args[2], nil)
+	ts.Check(err)
+	for _, arg := range args[3:] {
+		if strings.HasPrefix(arg, "{") {
+			r.Body, r.ContentLength = io.NopCloser(strings.NewReader(arg)), int64(len(arg))
+			r.Header.Set("Content-Type", "application/json")
+			continue
+		}
+		name, value, ok := strings.Cut(arg, ":")
+		if !ok {
+			ts.Fatalf("%q is neither NAME:VALUE nor a body", arg)
+		}
+		r.Header.Set(name, value)
+	}
+	answer, err := http.DefaultClient.Do(r)
+	ts.Check(err)
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	ts.Check(err)
+	_, err = ts.Stdout().Write(body)
+	ts.Check(err)
+	if answer.StatusCode != status {
+		ts.Fatalf("%s %s answered %d, want %d: %s", args[1], args[2], answer.StatusCode, status, body)
+	}
+}
+
+// field is `field ENV PATH`: it sets a variable to a member of the JSON on
+// stdout. PATH is of names and indices, with dots between.
+func field(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: field ENV PATH")
+	}
+	var value any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &value))
+	for name := range strings.SplitSeq(args[1], ".") {
+		switch in := value.(type) {
+		case map[string]any:
+			value = in[name]
+		case []any:
+			i, err := strconv.Atoi(name)
+			ts.Check(err)
+			if i >= len(in) {
+				ts.Fatalf("%s: there are %d", args[1], len(in))
+			}
+			value = in[i]
+		}
+	}
+	text, ok := value.(string)
+	if !ok {
+		ts.Fatalf("%s is no text on stdout", args[1])
+	}
+	ts.Setenv(args[0], text)
+}
+
+// match is `match ENV FILE REGEXP`: it sets a variable to the first group.
+func match(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: match ENV FILE REGEXP")
+	}
+	found := regexp.MustCompile(args[2]).FindStringSubmatch(ts.ReadFile(args[1]))
+	if len(found) < 2 {
+		ts.Fatalf("%s does not match %s", args[1], args[2])
+	}
+	ts.Setenv(args[0], found[1])
+}
+
+// isJSON is `isjson`: stdout is one JSON value and nothing else.
+func isJSON(ts *testscript.TestScript, neg bool, args []string) {
+	if valid := json.Valid([]byte(ts.ReadFile("stdout"))); valid == neg {
+		ts.Fatalf("stdout is JSON: %v", valid)
+	}
+}
+
+// mode is `mode OCTAL FILE`: who may read a file.
+func mode(ts *testscript.TestScript, neg bool, args []string) {
+	info, err := os.Stat(ts.MkAbs(args[1]))
+	ts.Check(err)
+	want, err := strconv.ParseUint(args[0], 8, 32)
+	ts.Check(err)
+	if got := uint64(info.Mode().Perm()); neg || got != want {
+		ts.Check(errors.New(args[1] + " has mode " + strconv.FormatUint(got, 8)))
+	}
+}

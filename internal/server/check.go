@@ -1,0 +1,132 @@
+package server
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/counterfoil/counterfoil/internal/session"
+)
+
+// Check reports everything that cannot work.
+func (c *Config) Check() []error {
+	var faults []error
+	bad := func(wrong bool, format string, args ...any) {
+		if wrong {
+			faults = append(faults, fmt.Errorf(format, args...))
+		}
+	}
+	path, sqlite := strings.CutPrefix(c.Store, "sqlite:")
+	bad(!sqlite || path == "", "store: %q is not sqlite:PATH, the only engine of this version", c.Store)
+	for _, l := range []struct{ name, address string }{
+		{"listen", c.Listen}, {"internal_listen", c.InternalListen}, {"admin_listen", c.AdminListen},
+	} {
+		bad(!validListener(l.address), "%s: %q is not ADDRESS:PORT", l.name, l.address)
+	}
+	bad(c.PublicURL != "" && !validURL(c.PublicURL), "public_url: %q is not an http or https URL without query", c.PublicURL)
+	bad(c.InternalURL != "" && !validURL(c.InternalURL), "internal_url: %q is not an http or https URL without query", c.InternalURL)
+	bad(c.InternalURL == "" && validListener(c.InternalListen) && everywhere(c.InternalListen),
+		"internal_url: must be set, since modules cannot call back to internal_listen %q", c.InternalListen)
+	bad((c.TLS.Cert == "") != (c.TLS.Key == ""), "tls: cert and key belong together")
+	if c.TLS.Cert != "" && c.TLS.Key != "" {
+		_, err := tls.LoadX509KeyPair(c.TLS.Cert, c.TLS.Key)
+		bad(err != nil, "tls: %v", err)
+	}
+	bad(c.Cookies.Insecure && strings.HasPrefix(c.PublicURL, "https:"), "cookies.insecure: not with a public_url that is https")
+	bad(c.Cookies.Insecure && c.Cookies.SameSite == "None", "cookies.insecure: not with same_site None, browsers drop such cookies")
+	for _, network := range c.TrustedProxies {
+		_, err := parseNetwork(network)
+		bad(err != nil, "trusted_proxies: %q is not a network such as 10.0.0.0/8", network)
+	}
+	for _, origin := range c.CORS.Origins {
+		bad(!validOrigin(origin), "cors.origins: %q is not an origin such as https://ui.example.org; a wildcard with cookies would let any page act as the user", origin)
+	}
+	_, known := sameSites[c.Cookies.SameSite]
+	bad(!known, "cookies.same_site: %q is not Lax, Strict or None", c.Cookies.SameSite)
+	_, err := logLevel(c.Log.Level)
+	bad(err != nil, "log.level: %q is not debug, info, warn or error", c.Log.Level)
+	bad(c.Log.Format != "json" && c.Log.Format != "text", "log.format: %q is not json or text", c.Log.Format)
+	bad(c.Login.MinPassword < 8, "login.min_password: %d is less than 8", c.Login.MinPassword)
+	bad(c.Login.DeactivateAfter < 0, "login.deactivate_after: must not be negative")
+	bad(c.VerifiedTokens < -1 || c.VerifiedTokens > 10_000_000, "verified_tokens: %d is not between -1 and 10000000", c.VerifiedTokens)
+	bad(c.Upstream.Timeout < 0 || c.KeepEnded < 0 || c.Drain < 0, "upstream.timeout, keep_ended and drain must not be negative")
+	if !c.Demo {
+		faults = append(faults, c.checkPolicies()...)
+	}
+	return faults
+}
+
+func (c *Config) checkPolicies() []error {
+	var faults []error
+	base := c.Policy.Apply(session.DefaultPolicy())
+	everybodys := base.Lint()
+	refuse := func(where string, found []session.Finding) {
+		for _, f := range found {
+			if f.Refuse {
+				faults = append(faults, fmt.Errorf("%s.%s: %s", where, f.Field, f.Reason))
+			}
+		}
+	}
+	refuse("policy", everybodys)
+	for _, tenant := range slices.Sorted(maps.Keys(c.Tenants)) {
+		own := c.Tenants[tenant].Apply(base).Lint()
+		refuse("tenants."+tenant, slices.DeleteFunc(own, func(f session.Finding) bool { return slices.Contains(everybodys, f) }))
+	}
+	return faults
+}
+
+func validListener(address string) bool {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	if host == "" || host == "localhost" {
+		return err == nil
+	}
+	_, unknown := netip.ParseAddr(host)
+	return err == nil && unknown == nil
+}
+
+// everywhere is whether a listener has no address of its own to tell others.
+func everywhere(address string) bool {
+	host, _, _ := net.SplitHostPort(address)
+	addr, err := netip.ParseAddr(host)
+	return host == "" || err == nil && addr.IsUnspecified()
+}
+
+func validURL(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https") &&
+		u.User == nil && u.RawQuery == "" && !u.ForceQuery && u.Fragment == ""
+}
+
+func parseNetwork(s string) (netip.Prefix, error) {
+	if !strings.Contains(s, "/") {
+		addr, err := netip.ParseAddr(s)
+		if err != nil {
+			return netip.Prefix{}, err
+		}
+		return addr.Prefix(addr.BitLen())
+	}
+	p, err := netip.ParsePrefix(s)
+	return p.Masked(), err
+}
+
+func validOrigin(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" &&
+		u.Path == "" && u.RawQuery == "" && u.User == nil && !strings.Contains(s, "*")
+}
+
+func logLevel(name string) (level slog.Level, err error) {
+	err = level.UnmarshalText([]byte(name))
+	return level, err
+}
