@@ -159,8 +159,10 @@ func (x *exchange) fail(w http.ResponseWriter, _ *http.Request, err error) {
 		w.Header().Set("Retry-After", "1")
 	}
 	if status >= http.StatusInternalServerError {
+		// Not err itself: net/http repeats there what the module sent, and that
+		// may be the token of its caller.
 		x.gateway.Log.LogAttrs(x.client.Context(), slog.LevelWarn, "module failed",
-			slog.String("module", x.module), slog.String("instance", x.base.Host), slog.Int("status", status), slog.Any("error", err))
+			slog.String("module", x.module), slog.String("instance", x.base.Host), slog.Int("status", status), slog.String("error", text))
 	}
 	writeText(w, status, text)
 }

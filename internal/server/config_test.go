@@ -22,12 +22,9 @@ func environment(variables map[string]string) func(string) (string, bool) {
 // load reads a configuration and lists its faults.
 func load(t *testing.T, text string, variables map[string]string) (*Config, []string) {
 	t.Helper()
-	path := ""
-	if text != "" {
-		path = filepath.Join(t.TempDir(), "c.yaml")
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+	path := filepath.Join(t.TempDir(), "c.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
 	c, err := LoadConfig(path, environment(variables))
 	if err == nil {

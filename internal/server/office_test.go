@@ -39,6 +39,14 @@ type office struct {
 // openOffice starts the program; adjust may change its configuration.
 func openOffice(t *testing.T, adjust func(*server.Config)) *office {
 	t.Helper()
+	o := emptyOffice(t, adjust)
+	o.populate()
+	return o
+}
+
+// emptyOffice is an office without tenant and user.
+func emptyOffice(t *testing.T, adjust func(*server.Config)) *office {
+	t.Helper()
 	o := &office{t: t, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: 30 * time.Second}}
 	o.config = &server.Config{
 		Data: filepath.Join(t.TempDir(), "data"), Demo: true, LogTo: io.Discard,
@@ -51,13 +59,20 @@ func openOffice(t *testing.T, adjust func(*server.Config)) *office {
 	o.config.SetDefaults()
 	o.start()
 	t.Cleanup(func() { o.close() })
+	return o
+}
+
+func (o *office) populate() {
+	o.t.Helper()
 	ctx := audit.WithActor(context.Background(), &audit.Actor{Kind: "operator", Name: "test"})
-	o.must(o.Store().CreateTenant(ctx, directory.Tenant{ID: "diku"}, audit.Event{Kind: audit.TenantCreated, Tenant: "diku"}))
+	err := o.Store().CreateTenant(ctx, directory.Tenant{ID: "diku"}, audit.Event{Kind: audit.TenantCreated, Tenant: "diku"})
+	if !errors.Is(err, directory.ErrExists) {
+		o.must(err)
+	}
 	reader := directory.User{ID: readerID, Tenant: "diku", Username: "reader", Active: true}
 	o.must(o.Sessions().CreateUser(ctx, reader, directory.Grants{
 		Permissions: []string{"orders.collection.get"}, Elevated: []string{"orders.collection.delete"},
 	}, readerPW))
-	return o
 }
 
 func (o *office) start() {

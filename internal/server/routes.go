@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
+	"time"
 
 	"github.com/counterfoil/counterfoil/internal/folio"
 	"github.com/counterfoil/counterfoil/internal/gateway"
@@ -23,7 +26,7 @@ func (s *Server) openGateway(ctx context.Context) error {
 	s.gateway = &gateway.Gateway{
 		Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Store: s.db,
 		Prefix: prefix, InternalURL: internal, OpenManagement: s.config.Demo,
-		Transport: gateway.Transport{ResponseTimeout: s.config.Upstream.Timeout.Std()}, Origins: s.config.CORS.Origins,
+		Transport: gateway.Transport{ResponseTimeout: s.config.Upstream.Timeout.Std()}, Origins: s.ownOrigins(),
 		Version: Version(), Now: s.config.Now, Log: s.log, Registerer: s.metrics.registry,
 	}
 	if err := s.gateway.Reload(ctx); err != nil {
@@ -47,13 +50,13 @@ func (s *Server) mount() error {
 		mux := http.NewServeMux()
 		(&folio.Handler{
 			Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Cookies: cookies, Prefix: prefix,
-			TrustedOrigins: s.config.CORS.Origins, Now: s.config.Now, Log: s.log,
+			TrustedOrigins: s.ownOrigins(), Now: s.config.Now, Log: s.log,
 			Guard: s.gateway.Guard(internal), ModuleGuard: s.gateway.ModuleGuard(internal),
 		}).Mount(mux)
 		(&oauth.Handler{Ring: s.ring}).Mount(mux)
 		mux.Handle("/_/", s.gateway.PublicManagement(internal))
-		mux.Handle("/", s.gateway.Routed(internal))
-		return gateway.CORS(s.config.CORS.Origins, gateway.CleanPath(mux))
+		mux.Handle("/", bodyWithin(0, s.gateway.Routed(internal)))
+		return gateway.CORS(s.config.CORS.Origins, gateway.CleanPath(bodyWithin(bodyTime, mux)))
 	}
 	admin := http.NewServeMux()
 	admin.HandleFunc("GET /admin/health", s.health)
@@ -63,9 +66,40 @@ func (s *Server) mount() error {
 	s.handlers = map[string]http.Handler{
 		Public:   s.observe(Public, surface(false)),
 		Internal: s.observe(Internal, surface(true)),
-		Admin:    s.observe(Admin, admin),
+		Admin:    s.observe(Admin, bodyWithin(bodyTime, admin)),
 	}
 	return nil
+}
+
+// ownOrigins are the origins whose pages may act with the user's cookies: those
+// that the operator named, and that of the public URL, which a proxy that
+// rewrites Host would hide.
+func (s *Server) ownOrigins() []string {
+	origins := slices.Clone(s.config.CORS.Origins)
+	if u, err := url.Parse(s.config.PublicURL); err == nil && u.Host != "" {
+		origins = append(origins, u.Scheme+"://"+u.Host)
+	}
+	return origins
+}
+
+// bodyTime is how long a client may take to send a body to our own endpoints.
+// What goes to modules is theirs to bound.
+const bodyTime = 15 * time.Second
+
+// bodyWithin ends a connection whose body takes longer than that, which is how
+// a few clients can hold many connections; 0 lifts the bound again.
+func bodyWithin(limit time.Duration, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			until := time.Time{}
+			if limit > 0 {
+				until = time.Now().Add(limit)
+			}
+			// Not every writer can; a recorder in a test cannot.
+			_ = http.NewResponseController(w).SetReadDeadline(until)
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func (s *Server) observe(listener string, next http.Handler) http.Handler {

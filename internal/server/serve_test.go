@@ -198,13 +198,15 @@ func TestShutdownFinishesRequestsInFlightAndTheirNestedCalls(t *testing.T) {
 		slow <- fmt.Sprint(status, " ", text)
 	}()
 	<-began
-	// A refresh whose second half is still under way.
+	// A refresh whose second half is still under way: its handler has asked
+	// for the body, which is when the transport begins to send one.
 	body, rest := io.Pipe()
 	half := make(chan string, 1)
 	go func() {
 		request, _ := http.NewRequest("POST", r.URL(Public)+"/authn/refresh", body)
-		request.Header.Set("Content-Type", "application/json")
-		answer, err := http.DefaultClient.Do(request)
+		request.Header = http.Header{"Content-Type": {"application/json"}, "Expect": {"100-continue"}}
+		client := &http.Client{Transport: &http.Transport{ExpectContinueTimeout: time.Minute}}
+		answer, err := client.Do(request)
 		if err != nil {
 			half <- err.Error()
 			return
@@ -346,9 +348,10 @@ func TestMetricsHaveBoundedLabels(t *testing.T) {
 		r.send("GET", r.URL(Admin)+"/_/proxy/modules/"+evil, "")
 		r.send("GET", r.URL(Internal)+"/"+evil+"/x", "", "X-Okapi-Tenant", evil)
 	}
-	for i := range 3 {
+	for i := range 15 { // until logins are limited
 		mixed(i)
 	}
+	series()
 	before := series()
 	for i := range 20 {
 		mixed(i + 100)

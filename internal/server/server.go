@@ -93,13 +93,11 @@ func OpenOffline(ctx context.Context, c *Config) (_ *Server, err error) {
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	master := c.MasterKey
-	if master == nil {
-		if master, err = token.LoadOrCreateMaster(c.MasterKeyFile); err != nil {
-			return nil, err
-		}
-	}
 	s.db, err = store.Open(ctx, store.Config{Path: strings.TrimPrefix(c.Store, "sqlite:"), Now: c.Now, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	master, err := s.master(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -130,6 +128,25 @@ func OpenOffline(ctx context.Context, c *Config) (_ *Server, err error) {
 		Bootstrap: &admin.Bootstrap{File: filepath.Join(c.Data, "bootstrap"), Now: c.Now},
 	}
 	return s, nil
+}
+
+// master reads the master key, or makes one at the first start. Where there are
+// keys already, a missing file is a file that was lost: a new master key could
+// not open them, and would stand in the way of the right one.
+func (s *Server) master(ctx context.Context) ([]byte, error) {
+	if s.config.MasterKey != nil {
+		return s.config.MasterKey, nil
+	}
+	if _, err := os.Stat(s.config.MasterKeyFile); errors.Is(err, os.ErrNotExist) {
+		keys, err := s.db.Keys(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if len(keys) > 0 {
+			return nil, fmt.Errorf("%s is missing, and the database has keys that only it opens: restore it from the backup", s.config.MasterKeyFile)
+		}
+	}
+	return token.LoadOrCreateMaster(s.config.MasterKeyFile)
 }
 
 func (s *Server) openSessions(ctx context.Context) error {

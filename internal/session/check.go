@@ -57,7 +57,7 @@ func (s *Service) Check(ctx context.Context, raw string, accept ...token.Kind) (
 	if !now.Before(c.Expires) || own && !now.Before(c.IssuedAt.Add(s.Policies.MaxAccessTTL())) {
 		return Caller{}, ErrTokenExpired
 	}
-	if own && s.memory.over(c.Session, c.Tenant, c.UserID, c.TenantEpoch, c.UserEpoch) {
+	if c.Kind != token.KindModule && s.memory.over(c.Session, c.Tenant, c.UserID, c.TenantEpoch, c.UserEpoch) {
 		return Caller{}, ErrTokenInvalid
 	}
 	caller := Caller{Claims: *c}

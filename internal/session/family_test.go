@@ -299,6 +299,11 @@ func TestPresentLateRecovery(t *testing.T) {
 		{name: "row 16: the budget is spent", family: spent(1, day-1), given: feedComplete, after: graceW, want: stale, saved: withStrikes(1, graceW)},
 		{name: "row 13: the budget was spent a day ago", family: spent(1, day), given: feedComplete, after: graceW, want: late, saved: recoveredAt(graceW)},
 		{name: "row 13: some budget is left", family: spent(1, day-1), given: feedComplete, rule: two, after: graceW, want: late, saved: inTurn(recoveredAt(graceW), func(f *Family) { f.LateN = 2 })},
+		{
+			name:   "row 13: a clock that went back does not bring the budget's next day forward",
+			family: spent(1, -time.Hour), given: feedComplete, rule: two, after: graceW,
+			want: late, saved: func(f *Family) { f.LateN, f.WindowAt = 2, rotationTime.Add(graceW) },
+		},
 		{name: "row 16: no budget was given", given: feedComplete, rule: func(r *Rule) { r.LateBudget = 0 }, after: graceW, want: stale, saved: withStrikes(1, graceW)},
 		{
 			name:   "row 16: a strike is open",

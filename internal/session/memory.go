@@ -48,7 +48,8 @@ func (m *memory) over(id token.SessionID, tenant, userID string, tenantEpoch, us
 	if _, ended := m.ended[id]; ended {
 		return true
 	}
-	return tenantEpoch < m.epochs[epochKey{tenant, ""}] || userEpoch < m.epochs[epochKey{tenant, userID}]
+	return tenantEpoch < m.epochs[epochKey{tenant, ""}] ||
+		userID != "" && userEpoch < m.epochs[epochKey{tenant, userID}]
 }
 
 // forget drops sessions that ended before t.

@@ -98,6 +98,8 @@ type decision struct {
 	// unknownUser is set when the directory must be asked before deciding, and
 	// missingUser when it answered that there is no such user.
 	unknownUser, missingUser bool
+	// alarms were written as events by the last run of decide.
+	alarms []audit.Kind
 }
 
 // commit decides under the row's lock. No network inside: where the directory
@@ -193,9 +195,11 @@ func (d *decision) events(row *Session, bound bool) []audit.Event {
 		}
 		list = append(list, e)
 	}
+	d.alarms = d.alarms[:0]
 	alarm := func(kind audit.Kind, reason string) {
-		if d.service.firstAlarm(row.ID, kind, d.now) {
+		if d.service.alarmDue(row.ID, kind, d.now) {
 			tell(kind, reason)
+			d.alarms = append(d.alarms, kind)
 		}
 	}
 	if d.verdict.ClockBackwards {
@@ -237,6 +241,9 @@ func reuseReason(row int) string {
 func (d *decision) answer() (*Tokens, error) {
 	s, v := d.service, d.verdict
 	s.Observe.Refreshed(v.Outcome.String())
+	for _, kind := range d.alarms {
+		s.alarmed.Add(alarmKey{d.row.ID, kind}, d.now)
+	}
 	switch {
 	case v.Outcome == Unready:
 		return nil, ErrUnavailable
@@ -306,14 +313,10 @@ type alarmKey struct {
 	kind    audit.Kind
 }
 
-func (s *Service) firstAlarm(id token.SessionID, kind audit.Kind, now time.Time) bool {
-	key := alarmKey{id, kind}
-	last, told := s.alarmed.Get(key)
-	if told && now.Sub(last) < time.Minute && !now.Before(last) {
-		return false
-	}
-	s.alarmed.Add(key, now)
-	return true
+// alarmDue is whether an alarm was not told within the last minute.
+func (s *Service) alarmDue(id token.SessionID, kind audit.Kind, now time.Time) bool {
+	last, told := s.alarmed.Get(alarmKey{id, kind})
+	return !told || now.Sub(last) >= time.Minute || now.Before(last)
 }
 
 var outcomeNames = [...]string{

@@ -78,7 +78,6 @@ const (
 	UserDeleted     Reason = "user_deleted"
 	PasswordChanged Reason = "password_changed"
 	TenantEnded     Reason = "tenant_ended"
-	Replaced        Reason = "replaced_by_login"
 )
 
 // The internal errors, translated once at each edge.
