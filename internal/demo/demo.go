@@ -80,7 +80,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		stop()
 		return errors.Join(err, group.Wait())
 	}
-	tellStory(o.Out, s, time.Duration(*config.Policy.AccessTTL), time.Duration(*config.Policy.Grace))
+	tellStory(o.Out, s, config.Data, time.Duration(*config.Policy.AccessTTL), time.Duration(*config.Policy.Grace))
 	return group.Wait()
 }
 

@@ -10,9 +10,9 @@ import (
 )
 
 // tellStory prints the main job as commands to copy and paste.
-func tellStory(out io.Writer, s *server.Server, accessTTL, grace time.Duration) {
+func tellStory(out io.Writer, s *server.Server, data string, accessTTL, grace time.Duration) {
 	text := strings.NewReplacer(
-		"$GW", s.URL(server.Public), "$ADMIN", s.URL(server.Admin),
+		"$GW", s.URL(server.Public), "$ADMIN", s.URL(server.Admin), "$DATA", data,
 		"$TTL", accessTTL.String(), "$GRACE", grace.String(), "$HEAL", (3 * grace).String(),
 	)
 	_, _ = text.WriteString(out, story)
@@ -62,7 +62,7 @@ Access tokens live up to $TTL here. Stop with Ctrl-C; the data stays.
 
 10. See the sessions, and what happened to one.
    curl -s -b jar -H 'X-Okapi-Tenant: diku' $GW/authn/sessions
-   counterfoil session list --data counterfoil-demo
+   counterfoil session list --data $DATA
 
 11. Steal a token: use an old refresh token after its owner has moved on. It is
    refused, and unless the owner comes back within $HEAL, the session ends.

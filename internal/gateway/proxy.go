@@ -200,8 +200,6 @@ func (b clientBody) Read(p []byte) (int, error) {
 
 type bodyFault struct{ error }
 
-func (f bodyFault) Unwrap() error { return f.error }
-
 // copyBuffers lends ReverseProxy the buffers that it copies answers with.
 type copyBuffers struct{}
 

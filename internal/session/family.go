@@ -300,5 +300,7 @@ func (f *Family) spendLate(now time.Time) {
 		f.LateN = 0
 	}
 	f.LateN++
-	f.LateSince = now
+	if now.After(f.LateSince) { // a clock that went back must not bring the next day forward
+		f.LateSince = now
+	}
 }

@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"slices"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -55,28 +59,24 @@ func (d *Duration) UnmarshalText(text []byte) error {
 
 // ParseDuration reads a Go duration that may begin with whole days: "7d12h".
 func ParseDuration(s string) (time.Duration, error) {
-	var days time.Duration
-	rest := s
-	for i, c := range s {
-		if c == 'd' && i > 0 {
-			for _, digit := range s[:i] {
-				days = days*10 + time.Duration(digit-'0')
-			}
-			rest = s[i+1:]
-			break
-		}
-		if c < '0' || c > '9' || i > 4 {
-			break
+	var days, v time.Duration
+	number, rest, found := strings.Cut(s, "d")
+	n, err := strconv.ParseUint(number, 10, 64)
+	switch {
+	case !found:
+		v, err = time.ParseDuration(s)
+	case err != nil || len(number) > 5 || strings.HasPrefix(rest, "+") || strings.HasPrefix(rest, "-"):
+		err = ErrInvalid
+	default:
+		days = time.Duration(n) * 24 * time.Hour
+		if rest != "" {
+			v, err = time.ParseDuration(rest)
 		}
 	}
-	if rest == "" && days > 0 {
-		return days * 24 * time.Hour, nil
-	}
-	v, err := time.ParseDuration(rest)
-	if err != nil {
+	if err != nil || v > math.MaxInt64-days {
 		return 0, fmt.Errorf("%w: %q is not a duration such as 90s, 10m, 12h or 7d", ErrInvalid, s)
 	}
-	return days*24*time.Hour + v, nil
+	return days + v, nil
 }
 
 // Empty is whether the patch sets nothing.
@@ -199,25 +199,75 @@ func (p *Policies) Load(ctx context.Context, store PolicyStore) error {
 	return nil
 }
 
-// Check refuses an override that names nothing or would make a policy that
-// the linter refuses. Findings that are advice come back with a nil error.
+// Check refuses an override that names nothing, or with which any client and
+// user of the tenant would have a policy that the linter refuses: two overrides
+// may each be fine and not go together. Findings that are advice come back
+// with a nil error.
 func (p *Policies) Check(o PolicyOverride) ([]Finding, error) {
 	if !slices.Contains([]string{"tenant", "client", "user"}, o.Scope) || o.Tenant == "" || (o.Scope == "tenant") != (o.Name == "") {
 		return nil, fmt.Errorf("%w: scope must be tenant (without name), client or user (with one), and the tenant named", ErrInvalid)
 	}
-	base := p.tenant(o.Tenant)
-	if o.Scope != "tenant" {
-		base = p.overrides()[policyKey{o.Tenant, "tenant", ""}].Apply(base)
+	with := &Policies{Default: p.Default, Tenants: p.Tenants}
+	overrides := maps.Clone(p.overrides())
+	if overrides == nil {
+		overrides = make(map[policyKey]PolicyPatch)
 	}
-	found := o.Patch.Apply(base).Lint()
-	if p.AllowUnsafe {
-		return found, nil
+	overrides[policyKey{o.Tenant, o.Scope, o.Name}] = o.Patch
+	with.state.Store(&policyState{overrides: overrides})
+	clients, users := []string{""}, []string{""}
+	switch o.Scope {
+	case "client":
+		clients = []string{o.Name}
+	case "user":
+		users = []string{o.Name}
 	}
-	var refused []error
-	for _, f := range found {
-		if f.Refuse {
-			refused = append(refused, fmt.Errorf("%w: %s: %s", ErrInvalid, f.Field, f.Reason))
+	for key := range overrides {
+		switch {
+		case key.tenant != o.Tenant:
+		case key.scope == "client" && o.Scope != "client":
+			clients = append(clients, key.name)
+		case key.scope == "user" && o.Scope != "user":
+			users = append(users, key.name)
 		}
 	}
-	return found, errors.Join(refused...)
+	return with.lintAll(o.Tenant, clients, users, p.AllowUnsafe)
+}
+
+// lintAll lints the policy of each client with each user. It returns the
+// findings of the first, which is the override by itself, and refuses on any.
+func (p *Policies) lintAll(tenant string, clients, users []string, allowUnsafe bool) ([]Finding, error) {
+	own := p.For(tenant, clients[0], users[0]).Lint()
+	var refused []error
+	told := make(map[Finding]bool)
+	for _, client := range clients {
+		for _, user := range users {
+			whose := together(client, user)
+			if client == clients[0] && user == users[0] {
+				whose = ""
+			}
+			for _, f := range p.For(tenant, client, user).Lint() {
+				if f.Refuse && !told[f] {
+					told[f] = true
+					refused = append(refused, fmt.Errorf("%w: %s%s: %s", ErrInvalid, f.Field, whose, f.Reason))
+				}
+			}
+		}
+	}
+	if allowUnsafe {
+		return own, nil
+	}
+	return own, errors.Join(refused...)
+}
+
+// together names the overrides that a finding is about beside the new one.
+func together(client, user string) string {
+	switch {
+	case client != "" && user != "":
+		return " (client " + client + ", user " + user + ")"
+	case client != "":
+		return " (client " + client + ")"
+	case user != "":
+		return " (user " + user + ")"
+	}
+	return ""
 }

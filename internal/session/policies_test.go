@@ -263,8 +263,10 @@ func TestMaxAccessTTLIsThatOfTheLongestLivedToken(t *testing.T) {
 		{"of a user", nil, []PolicyOverride{{"diku", "user", "u1", accessFor(time.Hour)}}, time.Hour},
 		{"its elevated tokens", nil, []PolicyOverride{{"diku", "user", "u1", elevated}}, 5 * time.Minute},
 		{
-			"users keep a tenant's longer one", map[string]PolicyPatch{"diku": accessFor(time.Hour)},
-			[]PolicyOverride{{"diku", "user", "u1", accessFor(time.Second)}}, time.Hour,
+			"users keep a tenant's longer one",
+			map[string]PolicyPatch{"diku": accessFor(time.Hour)},
+			[]PolicyOverride{{"diku", "user", "u1", accessFor(time.Second)}},
+			time.Hour,
 		},
 		{"other fields do not matter", nil, []PolicyOverride{{"diku", "user", "u1", idleFor(time.Hour)}}, 2 * time.Minute},
 	}
@@ -343,5 +345,31 @@ func TestCheckLintsWhatTheOverrideMakesOfThePolicy(t *testing.T) {
 	found, err := p.Check(PolicyOverride{"short", "user", "u1", grace})
 	if err != nil || len(found) == 0 || !found[0].Refuse {
 		t.Errorf("for demonstrations: got %+v, %v; want it said and taken", found, err)
+	}
+}
+
+// Each of two overrides may be fine and both together not: the shorter access
+// token of one leaves no room for the longer grace of the other.
+func TestCheckLooksAtOverridesTogether(t *testing.T) {
+	short, long, little := Duration(2*time.Minute), Duration(20*time.Second), Duration(2*time.Second)
+	user := PolicyOverride{Tenant: "diku", Scope: "user", Name: "u", Patch: PolicyPatch{Grace: &long}}
+	client := PolicyOverride{Tenant: "diku", Scope: "client", Name: ClientAPI, Patch: PolicyPatch{AccessTTL: &short, Grace: &little}}
+	tenant := PolicyOverride{Tenant: "diku", Scope: "tenant", Patch: PolicyPatch{AccessTTL: &short, Grace: &little}}
+	for _, test := range []struct {
+		name       string
+		there, new PolicyOverride
+	}{{"client, then user", client, user}, {"user, then client", user, client}, {"user, then tenant", user, tenant}} {
+		p := Policies{Default: DefaultPolicy()}
+		for _, one := range []PolicyOverride{test.there, test.new} {
+			if _, err := p.Check(one); err != nil {
+				t.Errorf("%s: alone it is refused: %v", test.name, err)
+			}
+		}
+		p.state.Store(&policyState{overrides: map[policyKey]PolicyPatch{
+			{test.there.Tenant, test.there.Scope, test.there.Name}: test.there.Patch,
+		}})
+		if _, err := p.Check(test.new); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: together they are taken: %v", test.name, err)
+		}
 	}
 }

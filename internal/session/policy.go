@@ -125,7 +125,7 @@ func (p Policy) Lint() []Finding {
 	spread := time.Duration(p.Jitter * float64(p.AccessTTL))
 	refuse(p.AccessTTL < time.Second, "access_ttl", "%s: an access token must live for a second at least", p.AccessTTL)
 	refuse(p.AccessTTL > LongestAccess, "access_ttl", "%s: longer than a day is what refresh tokens are for", p.AccessTTL)
-	refuse(p.Jitter < 0 || p.Jitter > 0.5, "jitter", "%v: must be between 0 and 0.5", p.Jitter)
+	refuse(!(p.Jitter >= 0 && p.Jitter <= 0.5), "jitter", "%v: must be between 0 and 0.5", p.Jitter)
 	refuse(p.Idle <= p.AccessTTL, "idle", "%s: must be longer than access_ttl, or the refresh token dies first", p.Idle)
 	refuse(p.Absolute < p.Idle, "absolute", "%s: must not be shorter than idle (%s)", p.Absolute, p.Idle)
 	refuse(p.Absolute > LongestAbsolute, "absolute", "%s: browsers drop cookies after 400 days", p.Absolute)
