@@ -53,7 +53,7 @@ func (c *serveCommand) Run(p *program) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.Close(context.WithoutCancel(p.ctx))) }()
 	if s.Bootstrap != "" {
-		fmt.Fprintf(p.errors, "\nThere is no administrator yet. Within a day, on this machine:\n\n  counterfoil bootstrap --data %s --code %s --tenant diku --username admin\n\nThe code works once. It is shown once.\n\n", config.Data, s.Bootstrap)
+		fmt.Fprintf(p.errors, "\nThere is no administrator yet. Within a day, on this machine:\n\n  counterfoil bootstrap --data %s --code %s --tenant supertenant --username admin\n\nThe supertenant administers modules and tenants. The code works once. It is shown once.\n\n", config.Data, s.Bootstrap)
 	}
 	return s.Serve(p.ctx)
 }

@@ -41,9 +41,14 @@ func (c *Config) Check() []error {
 	}
 	bad(c.Cookies.Insecure && strings.HasPrefix(c.PublicURL, "https:"), "cookies.insecure: not with a public_url that is https")
 	bad(c.Cookies.Insecure && c.Cookies.SameSite == "None", "cookies.insecure: not with same_site None, browsers drop such cookies")
-	for _, network := range c.TrustedProxies {
-		_, err := parseNetwork(network)
-		bad(err != nil, "trusted_proxies: %q is not a network such as 10.0.0.0/8", network)
+	for _, setting := range []struct {
+		key  string
+		list []string
+	}{{"trusted_proxies", c.TrustedProxies}, {"login.exempt_networks", c.Login.Exempt}} {
+		for _, network := range setting.list {
+			_, err := parseNetwork(network)
+			bad(err != nil, "%s: %q is not a network such as 10.0.0.0/8", setting.key, network)
+		}
 	}
 	for _, origin := range c.CORS.Origins {
 		bad(!validOrigin(origin), "cors.origins: %q is not an origin such as https://ui.example.org; a wildcard with cookies would let any page act as the user", origin)
@@ -118,6 +123,17 @@ func parseNetwork(s string) (netip.Prefix, error) {
 	}
 	p, err := netip.ParsePrefix(s)
 	return p.Masked(), err
+}
+
+// networks reads networks that Check has found no fault with.
+func networks(list []string) []netip.Prefix {
+	var parsed []netip.Prefix
+	for _, one := range list {
+		if p, err := parseNetwork(one); err == nil {
+			parsed = append(parsed, p)
+		}
+	}
+	return parsed
 }
 
 func validOrigin(s string) bool {

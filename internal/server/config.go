@@ -47,8 +47,9 @@ type Config struct {
 	Tenants map[string]session.PolicyPatch `yaml:"tenants" doc:"the same for single tenants"`
 
 	Login struct {
-		DeactivateAfter int `yaml:"deactivate_after" default:"0" doc:"FOLIO's rule: deactivate a user after so many wrong passwords within 10 minutes; 0 is off, because anybody can lock anybody out with it"`
-		MinPassword     int `yaml:"min_password" default:"15" doc:"shortest new password, in characters"`
+		DeactivateAfter int      `yaml:"deactivate_after" default:"0" doc:"FOLIO's rule: deactivate a user after so many wrong passwords within 10 minutes; 0 is off, because anybody can lock anybody out with it"`
+		MinPassword     int      `yaml:"min_password" default:"15" doc:"shortest new password, in characters"`
+		Exempt          []string `yaml:"exempt_networks" doc:"networks in which many people share one address, such as a library behind a translating router: there, failed logins are limited per user and tenant only"`
 	} `yaml:"login"`
 
 	Log struct {

@@ -103,13 +103,10 @@ func bodyWithin(limit time.Duration, next http.Handler) http.Handler {
 }
 
 func (s *Server) observe(listener string, next http.Handler) http.Handler {
-	o := &observed{next: next, log: s.log, metrics: s.metrics, listener: listener, now: s.config.Now}
-	for _, network := range s.config.TrustedProxies {
-		if p, err := parseNetwork(network); err == nil {
-			o.trusted = append(o.trusted, p)
-		}
+	return &observed{
+		next: next, trusted: networks(s.config.TrustedProxies),
+		log: s.log, metrics: s.metrics, listener: listener, now: s.config.Now,
 	}
-	return o
 }
 
 // health answers whether the store can be read. It says no more, because

@@ -155,7 +155,7 @@ func (s *Server) openSessions(ctx context.Context) error {
 	if err := policies.Load(ctx, s.db); err != nil {
 		return err
 	}
-	limits := &credential.Regulator{}
+	limits := &credential.Regulator{Exempt: networks(c.Login.Exempt)}
 	if c.Login.DeactivateAfter > 0 {
 		limits.Deactivation = credential.Deactivation{After: c.Login.DeactivateAfter, Window: 10 * time.Minute}
 	}

@@ -38,17 +38,23 @@ func (l *Limited) Error() string { return "too many failed logins, try again lat
 // ErrCredentials, the same for every reason and after the same work, with
 // *Limited, ErrBusy or ErrUnavailable.
 func (s *Service) Login(ctx context.Context, req LoginRequest) (*Tokens, error) {
-	user, err := s.prove(ctx, req.Tenant, req.Username, req.UserID, req.Password)
+	p, err := s.prove(ctx, req.Tenant, req.Username, req.UserID, req.Password)
 	if err != nil {
 		s.Observe.LoggedIn(loginResult(err))
 		return nil, err
 	}
-	tokens, err := s.create(ctx, user, req)
+	tokens, err := s.create(ctx, p, req)
 	s.Observe.LoggedIn(loginResult(err))
 	return tokens, err
 }
 
-func (s *Service) create(ctx context.Context, user directory.User, req LoginRequest) (*Tokens, error) {
+// proven is a user who was proved, at a time when the user's epoch was this.
+type proven struct {
+	directory.User
+	epoch uint64
+}
+
+func (s *Service) create(ctx context.Context, user proven, req LoginRequest) (*Tokens, error) {
 	now, policy, actor := s.Now(), s.Policies.For(user.Tenant, req.Client, user.ID), audit.ActorFrom(ctx)
 	actor.Kind, actor.Name, actor.UserID = "user", user.Username, user.ID
 	row := &Session{
@@ -72,6 +78,12 @@ func (s *Service) create(ctx context.Context, user directory.User, req LoginRequ
 	if err != nil {
 		return nil, err
 	}
+	if s.memory.epoch(user.Tenant, user.ID) != user.epoch {
+		// The password was changed, or the user kept out, after the old one had
+		// been proved: what ended all sessions must end this one, too.
+		_, err := s.end(ctx, row.ID, func(*Session) bool { return true }, LoggedOutAll, audit.SessionRevoked)
+		return nil, errors.Join(ErrCredentials, err)
+	}
 	tokens, err := s.issue(row, policy, now, true)
 	if err != nil {
 		return nil, err
@@ -82,12 +94,13 @@ func (s *Service) create(ctx context.Context, user directory.User, req LoginRequ
 
 // prove finds the user and verifies the password. Every refusal costs the same
 // work and says the same, so that nobody learns which names exist.
-func (s *Service) prove(ctx context.Context, tenant, username, userID, password string) (directory.User, error) {
-	user, known, err := s.find(ctx, tenant, username, userID)
-	if err != nil {
+func (s *Service) prove(ctx context.Context, tenant, username, userID, password string) (user proven, err error) {
+	var known bool
+	if user.User, known, err = s.find(ctx, tenant, username, userID); err != nil {
 		return user, err
 	}
-	attempt := s.attempt(ctx, tenant, username, user, known)
+	user.epoch = s.memory.epoch(user.Tenant, user.ID)
+	attempt := s.attempt(ctx, tenant, username, user.User, known)
 	if d := s.Limits.Allow(s.Now(), attempt); !d.Allowed {
 		s.append(ctx, audit.Event{Kind: audit.LoginLimited, Tenant: tenant, UserID: user.ID, Reason: "limit of failed logins per " + d.Limit})
 		return user, &Limited{RetryAfter: d.RetryAfter}
@@ -105,12 +118,12 @@ func (s *Service) prove(ctx context.Context, tenant, username, userID, password 
 		return user, err
 	}
 	if !known || !result.OK || !user.Active {
-		s.refuse(ctx, tenant, user, attempt, known && !result.OK)
+		s.refuse(ctx, tenant, user.User, attempt, known && !result.OK)
 		return user, ErrCredentials
 	}
 	s.Limits.Succeeded(s.Now(), attempt)
 	if result.Rehash {
-		s.upgrade(ctx, user, encoded, password)
+		s.upgrade(ctx, user.User, encoded, password)
 	}
 	return user, nil
 }

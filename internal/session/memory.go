@@ -41,6 +41,13 @@ func (m *memory) raise(tenant, userID string, epoch uint64) {
 	m.epochs[key] = max(m.epochs[key], epoch)
 }
 
+// epoch is a user's, as far as it moved while tokens from before may live.
+func (m *memory) epoch(tenant, userID string) uint64 {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.epochs[epochKey{tenant, userID}]
+}
+
 // over is whether a token of this session and these epochs was revoked.
 func (m *memory) over(id token.SessionID, tenant, userID string, tenantEpoch, userEpoch uint64) bool {
 	m.mu.RLock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -86,6 +87,49 @@ func TestT52RevokedSessionNeverAnswersAgain(t *testing.T) {
 	})
 }
 
+// Rotation and revocation meet in the same row: whatever is under way, nothing
+// that begins after the revocation was acknowledged is served.
+func TestT52RevocationAmidRefreshesIsFinal(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		first := w.login("reader")
+		w.holds(first.Access)
+		begun := make(chan struct{}, 1)
+		var mu sync.Mutex
+		given := []string{first.Refresh}
+		var running sync.WaitGroup
+		for range 20 {
+			running.Go(func() {
+				for {
+					tokens, err := w.present(first.Refresh)
+					select {
+					case begun <- struct{}{}:
+					default:
+					}
+					if err != nil {
+						return
+					}
+					mu.Lock()
+					given = append(given, tokens.Refresh)
+					mu.Unlock()
+				}
+			})
+		}
+		<-begun
+		_, err := w.service.Revoke(w.as("operator", "carl"), first.Session)
+		w.must(err)
+		if r := w.refused(first.Refresh); !r.Final {
+			t.Errorf("%+v, want final", r)
+		}
+		running.Wait() // each ends with a refusal
+		slices.Sort(given)
+		for _, raw := range slices.Compact(given) {
+			if r := w.refused(raw); !r.Final {
+				t.Errorf("%+v, want final", r)
+			}
+		}
+	})
+}
+
 func TestT65DeactivatedUserDoesNotGetOldSessionsBack(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		tokens := w.login("reader")
@@ -141,6 +185,42 @@ func TestChangePasswordProvesTheOldOne(t *testing.T) {
 		w.holds(tokens.Access)
 		w.must(w.service.ChangePassword(from(home), "diku", "reader", "", password, "another correct horse"))
 		w.dead(tokens.Access, session.ErrTokenInvalid)
+	})
+}
+
+// Each thing that an operator does is told once, and once more in the story of
+// each session that it ends.
+func TestWhatOperatorsDoIsTold(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		ctx, user := w.as("operator", "carl"), directory.User{ID: readerID, Tenant: "diku", Username: "reader"}
+		w.login("reader")
+		_, err := w.service.SetPassword(ctx, "diku", readerID, "another correct horse", token.SessionID{})
+		w.must(err)
+		w.must(w.service.SetGrants(ctx, "diku", readerID, directory.Grants{}))
+		w.login("writer")
+		_, err = w.service.EndUser(ctx, session.Scope{Tenant: "diku", UserID: writerID}, session.RevokedByAdmin, audit.SessionRevoked)
+		w.must(err)
+		_, err = w.service.UpdateUser(ctx, user)
+		w.must(err)
+		user.Active = true
+		_, err = w.service.UpdateUser(ctx, user)
+		w.must(err)
+		w.login("writer")
+		_, err = w.service.DeleteUser(ctx, "diku", writerID)
+		w.must(err)
+		_, err = w.service.EndUser(ctx, session.Scope{Tenant: "diku"}, session.TenantEnded, audit.TenantEnded)
+		w.must(err)
+		want := []string{
+			"login by reader", "credential_change by carl", "session_revoked by carl: the password was changed",
+			"permission_changed by carl",
+			"login by writer", "session_revoked by carl",
+			"user_deactivated by carl", "user_changed by carl",
+			"login by writer", "user_deleted by carl", "session_revoked by carl: the user was deleted",
+			"tenant_sessions_ended by carl",
+		}
+		if diff := cmp.Diff(want, w.told()); diff != "" {
+			t.Error(diff)
+		}
 	})
 }
 
@@ -237,6 +317,56 @@ func TestT64AlteredRowIsRefusedWithAnAlarm(t *testing.T) {
 				want := []string{"tag_mismatch by anonymous: the session's row was altered, or a key leaked"}
 				if diff := cmp.Diff(want, alarms); diff != "" {
 					t.Errorf("told once a minute: %s", diff)
+				}
+			})
+		})
+	}
+}
+
+// racing lets something happen between the moment at which a login reads the
+// password's hash and the moment at which its session is stored.
+type racing struct {
+	session.AccountStore
+	meanwhile func()
+}
+
+func (r *racing) Credential(ctx context.Context, tenant, userID string) (string, error) {
+	encoded, err := r.AccountStore.Credential(ctx, tenant, userID)
+	r.meanwhile()
+	return encoded, err
+}
+
+// T52, for logins: whoever proves the old password while it is being changed
+// must not keep a session that the change should have ended.
+func TestT52LoginWithThePasswordThatIsBeingChangedGetsNoSession(t *testing.T) {
+	for name, change := range map[string]func(*world, directory.User) error{
+		"the password is changed": func(w *world, u directory.User) error {
+			_, err := w.service.SetPassword(w.as("operator", "test"), u.Tenant, u.ID, "another long password", token.SessionID{})
+			return err
+		},
+		"the user is deactivated": func(w *world, u directory.User) error {
+			u.Active = false
+			_, err := w.service.UpdateUser(w.as("operator", "test"), u)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, nil, func(w *world) {
+				user, err := w.service.Users.UserByName(from(home), "diku", "reader")
+				w.must(err)
+				accounts := w.service.Accounts
+				w.service.Accounts = &racing{accounts, func() {
+					w.service.Accounts = accounts
+					w.must(change(w, user))
+				}}
+				_, err = w.service.Login(from(home), loginOf("reader"))
+				if !errors.Is(err, session.ErrCredentials) {
+					t.Errorf("error is %v, want refused credentials", err)
+				}
+				page, err := w.service.List(from(home), session.Filter{Tenant: "diku", UserID: user.ID, Live: true})
+				w.must(err)
+				if len(page.Sessions) != 0 {
+					t.Errorf("%d sessions live", len(page.Sessions))
 				}
 			})
 		})

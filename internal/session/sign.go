@@ -22,6 +22,7 @@ func (s *Service) SignFor(ctx context.Context, tenant, userID, username string) 
 	if userID == "" {
 		return nil, fmt.Errorf("%w: a user id is needed, a name can be given to another user", ErrInvalid)
 	}
+	epoch := s.memory.epoch(tenant, userID)
 	user, known, err := s.find(ctx, tenant, username, userID)
 	switch {
 	case err != nil:
@@ -34,7 +35,7 @@ func (s *Service) SignFor(ctx context.Context, tenant, userID, username string) 
 	// The session is the user's, and create notes so in its actor. The request
 	// stays the module's.
 	actor := *audit.ActorFrom(ctx)
-	tokens, err := s.create(audit.WithActor(ctx, &actor), user, LoginRequest{Client: ClientAPI})
+	tokens, err := s.create(audit.WithActor(ctx, &actor), proven{user, epoch}, LoginRequest{Client: ClientAPI})
 	s.Observe.LoggedIn(loginResult(err))
 	return tokens, err
 }
