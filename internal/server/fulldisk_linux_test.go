@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,6 +82,9 @@ func TestFullDiskIs503AndLosesNothing(t *testing.T) {
 	if got := o.post("/authn/logout", map[string]string{"refreshToken": ended.Refresh}); got.status != http.StatusNoContent {
 		t.Fatalf("logout: %d", got.status)
 	}
+	orders := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(orders.Close)
+	o.enable("mod-orders-1.0.0", `[{"methods":["GET"],"pathPattern":"/orders","permissionsRequired":["orders.collection.get"]}]`, orders.URL)
 	o.wait(time.Minute)
 	ballast := fill(t, dir)
 
@@ -105,6 +109,11 @@ func TestFullDiskIs503AndLosesNothing(t *testing.T) {
 		})
 	}
 	running.Wait()
+	called, err := o.send(http.MethodGet, o.URL(server.Public)+"/orders", nil, "X-Okapi-Token", first.Access)
+	o.must(err)
+	if called.status != http.StatusOK {
+		t.Errorf("a call of a module: %d %s, want it to go on", called.status, called.body)
+	}
 
 	// Whoever still waits is served once there is room.
 	waiting := make(chan *reply)

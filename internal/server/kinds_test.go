@@ -88,7 +88,8 @@ var (
 	signBody     = map[string]any{"payload": map[string]any{"sub": "link", "dummy": true}}
 )
 
-// slots is the matrix: what is not named in accepts is refused.
+// slots is the matrix: what is not named in accepts is refused. Each line is
+// listener, method, path │ header, before │ body, caller, ends │ accepts.
 var slots = map[string]slot{
 	"route":                          {"public", "GET", "/orders", "X-Okapi-Token", "", nil, "", false, "access dummy elevated"},
 	"route, Bearer":                  {"public", "GET", "/orders", "Authorization", "Bearer ", nil, "", false, "access dummy elevated"},

@@ -3,6 +3,7 @@ package server
 import (
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,9 +26,10 @@ type metrics struct {
 	flushed  *prometheus.GaugeVec
 	failed   prometheus.Counter
 
-	// hit and miss are the children of cache, so that no request builds
-	// label strings.
+	// hit, miss and series are the children of the vectors above, so that no
+	// request looks them up by strings.
 	hit, miss prometheus.Counter
+	series    sync.Map // of requestLabels to *requestSeries
 }
 
 var _ session.Observer = (*metrics)(nil)
@@ -71,8 +73,28 @@ func (m *metrics) request(listener, pattern string, status int, took time.Durati
 	if pattern == "" {
 		pattern = "none"
 	}
-	m.requests.WithLabelValues(listener, pattern, strconv.Itoa(status/100)+"xx").Inc()
-	m.duration.WithLabelValues(listener, pattern).Observe(took.Seconds())
+	key := requestLabels{listener, pattern, status / 100}
+	series, known := m.series.Load(key)
+	if !known {
+		series, _ = m.series.LoadOrStore(key, &requestSeries{
+			requests: m.requests.WithLabelValues(listener, pattern, strconv.Itoa(key.class)+"xx"),
+			duration: m.duration.WithLabelValues(listener, pattern),
+		})
+	}
+	of := series.(*requestSeries)
+	of.requests.Inc()
+	of.duration.Observe(took.Seconds())
+}
+
+// requestLabels come from small fixed sets, so that requestSeries are few.
+type requestLabels struct {
+	listener, pattern string
+	class             int
+}
+
+type requestSeries struct {
+	requests prometheus.Counter
+	duration prometheus.Observer
 }
 
 func (m *metrics) Refreshed(outcome string) { m.refresh.WithLabelValues(outcome).Inc() }

@@ -114,7 +114,9 @@ func (s teller) refreshes(first, cookies string) (access string) {
 	web := s.public(201, "/authn/refresh", nil, "Cookie", cookies)
 	s.public(200, "/orders", nil, "Cookie", web.cookies[0].Name+"="+web.cookies[0].Value)
 	s.public(400, "/authn/refresh", in(first), "Cookie", cookies)
-	s.public(422, "/authn/refresh", in(first[:len(first)-1]+"A"))
+	forged := []byte(first)
+	forged[len(forged)-5] ^= 1 // in the tags
+	s.public(422, "/authn/refresh", in(string(forged)))
 	s.wait(25 * time.Second)
 	stale := s.public(422, "/authn/refresh", in(first))
 	if stale.heal() == "" {
