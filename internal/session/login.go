@@ -99,7 +99,14 @@ func (s *Service) prove(ctx context.Context, tenant, username, userID, password 
 	if user.User, known, err = s.find(ctx, tenant, username, userID); err != nil {
 		return user, err
 	}
-	user.epoch = s.memory.epoch(user.Tenant, user.ID)
+	if known {
+		// Read again after the epoch: whatever happens to the user from here on
+		// moves it, and create notices.
+		user.epoch = s.memory.epoch(user.Tenant, user.ID)
+		if user.User, known, err = s.find(ctx, tenant, "", user.ID); err != nil {
+			return user, err
+		}
+	}
 	attempt := s.attempt(ctx, tenant, username, user.User, known)
 	if d := s.Limits.Allow(s.Now(), attempt); !d.Allowed {
 		s.append(ctx, audit.Event{Kind: audit.LoginLimited, Tenant: tenant, UserID: user.ID, Reason: "limit of failed logins per " + d.Limit})

@@ -165,6 +165,7 @@ func (s *Service) apply(changes []Change) {
 func (s *Service) sweepLoop(ctx context.Context) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
+	remember := time.Duration(0)
 	for {
 		select {
 		case <-ctx.Done():
@@ -172,7 +173,10 @@ func (s *Service) sweepLoop(ctx context.Context) {
 		case <-tick.C:
 		}
 		now := s.Now()
-		s.memory.forget(now.Add(-s.Policies.MaxAccessTTL()))
+		// A lifetime that was shortened may be lengthened again while tokens of
+		// the first time live.
+		remember = max(remember, s.Policies.MaxAccessTTL())
+		s.memory.forget(now.Add(-remember))
 		if err := s.Sweep(ctx, now); err != nil && ctx.Err() == nil {
 			s.Log.WarnContext(ctx, "sweep of ended sessions failed, it will be tried again", "error", err)
 		}

@@ -336,6 +336,18 @@ func (r *racing) Credential(ctx context.Context, tenant, userID string) (string,
 	return encoded, err
 }
 
+// raced is the directory with the same.
+type raced struct {
+	directory.Source
+	meanwhile func()
+}
+
+func (r *raced) UserByName(ctx context.Context, tenant, username string) (directory.User, error) {
+	user, err := r.Source.UserByName(ctx, tenant, username)
+	r.meanwhile()
+	return user, err
+}
+
 // T52, for logins: whoever proves the old password while it is being changed
 // must not keep a session that the change should have ended.
 func TestT52LoginWithThePasswordThatIsBeingChangedGetsNoSession(t *testing.T) {
@@ -350,25 +362,32 @@ func TestT52LoginWithThePasswordThatIsBeingChangedGetsNoSession(t *testing.T) {
 			return err
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			inWorld(t, nil, func(w *world) {
-				user, err := w.service.Users.UserByName(from(home), "diku", "reader")
-				w.must(err)
+		for when, before := range map[string]func(w *world, meanwhile func()){
+			"after the user was found": func(w *world, meanwhile func()) {
+				users := w.service.Users
+				w.service.Users = &raced{users, func() { w.service.Users = users; meanwhile() }}
+			},
+			"after the hash was read": func(w *world, meanwhile func()) {
 				accounts := w.service.Accounts
-				w.service.Accounts = &racing{accounts, func() {
-					w.service.Accounts = accounts
-					w.must(change(w, user))
-				}}
-				_, err = w.service.Login(from(home), loginOf("reader"))
-				if !errors.Is(err, session.ErrCredentials) {
-					t.Errorf("error is %v, want refused credentials", err)
-				}
-				page, err := w.service.List(from(home), session.Filter{Tenant: "diku", UserID: user.ID, Live: true})
-				w.must(err)
-				if len(page.Sessions) != 0 {
-					t.Errorf("%d sessions live", len(page.Sessions))
-				}
+				w.service.Accounts = &racing{accounts, func() { w.service.Accounts = accounts; meanwhile() }}
+			},
+		} {
+			t.Run(name+" "+when, func(t *testing.T) {
+				inWorld(t, nil, func(w *world) {
+					user, err := w.service.Users.UserByName(from(home), "diku", "reader")
+					w.must(err)
+					before(w, func() { w.must(change(w, user)) })
+					_, err = w.service.Login(from(home), loginOf("reader"))
+					if !errors.Is(err, session.ErrCredentials) {
+						t.Errorf("error is %v, want refused credentials", err)
+					}
+					page, err := w.service.List(from(home), session.Filter{Tenant: "diku", UserID: user.ID, Live: true})
+					w.must(err)
+					if len(page.Sessions) != 0 {
+						t.Errorf("%d sessions live", len(page.Sessions))
+					}
+				})
 			})
-		})
+		}
 	}
 }
