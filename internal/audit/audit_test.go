@@ -12,11 +12,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// otherKey is another package's.
+type otherKey struct{}
+
 func TestInnerLayerTellsTheOuterWhoActed(t *testing.T) {
 	outer := &Actor{Kind: "anonymous", Address: "192.0.2.1", RequestID: "123456/orders"}
 	ctx := WithActor(t.Context(), outer)
 
-	inner := ActorFrom(context.WithValue(ctx, struct{}{}, "another layer"))
+	inner := ActorFrom(context.WithValue(ctx, otherKey{}, "another layer"))
 	inner.Kind, inner.Name, inner.UserID = "user", "diku_admin", "0b0b5c3e-7f9b-4a53-9a51-3f2f6f6a9d10"
 
 	want := &Actor{
