@@ -60,8 +60,8 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, session.ErrUnavailable):
 		status = http.StatusServiceUnavailable
 		w.Header().Set("Retry-After", "1")
-		writeText(w, status, "The directory cannot be asked at the moment, try again")
-		g.Log.WarnContext(r.Context(), "request refused because the directory did not answer", "error", err)
+		writeText(w, status, "Not available at the moment, try again")
+		g.Log.WarnContext(r.Context(), "request refused because store or directory did not answer", "error", err)
 	default:
 		writeText(w, status, "Internal error")
 		g.Log.ErrorContext(r.Context(), "request failed", "error", err)

@@ -94,8 +94,10 @@ func (l *listener) moduleWith(r *http.Request, endpoint, permission string) (*se
 			return caller, err
 		}
 	}
-	return nil, &Refusal{http.StatusUnauthorized,
-		fmt.Sprintf("Missing required module-level permissions for endpoint '%s': %s", endpoint, permission)}
+	return nil, &Refusal{
+		http.StatusUnauthorized,
+		fmt.Sprintf("Missing required module-level permissions for endpoint '%s': %s", endpoint, permission),
+	}
 }
 
 // CleanPath stands in front of a listener's routes, before any of them could

@@ -182,8 +182,10 @@ func TestOlderTenantInterfacesAreCalledAsTheyExpect(t *testing.T) {
 		{"1.0", `"interfaceType":"system"`, `POST /_/tenant {"module_to":"mod-t-1.0.0"}`, "", ""},
 		{"1.0", handlers, `POST /_/tenant {"module_to":"mod-t-1.0.0"}`, "", "DELETE /_/tenant"},
 		{"1.1", handlers, `POST /_/tenant {"module_to":"mod-t-1.0.0"}`, `POST /_/tenant/disable {"module_from":"mod-t-1.0.0"}`, "DELETE /_/tenant"},
-		{"1.2", handlers, `POST /_/tenant {"module_to":"mod-t-1.0.0","parameters":[{"key":"a","value":"b"}]}`,
-			`POST /_/tenant/disable {"module_from":"mod-t-1.0.0","parameters":[{"key":"a","value":"b"}]}`, "DELETE /_/tenant"},
+		{
+			"1.2", handlers, `POST /_/tenant {"module_to":"mod-t-1.0.0","parameters":[{"key":"a","value":"b"}]}`,
+			`POST /_/tenant/disable {"module_from":"mod-t-1.0.0","parameters":[{"key":"a","value":"b"}]}`, "DELETE /_/tenant",
+		},
 	} {
 		t.Run(test.version, func(t *testing.T) {
 			w, m := tenantWorld(t, fmt.Sprintf(`{"id":"mod-t-1.0.0","provides":[{"id":"_tenant","version":%q,%s}]}`, test.version, test.handlers))

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -210,10 +211,10 @@ func (a reply) write(w http.ResponseWriter) {
 	if a.location != "" {
 		w.Header().Set("Location", a.location)
 	}
-	status := orDefault(a.status, http.StatusOK)
+	status := cmp.Or(a.status, http.StatusOK)
 	switch body := a.body.(type) {
 	case nil:
-		w.WriteHeader(orDefault(a.status, http.StatusNoContent))
+		w.WriteHeader(cmp.Or(a.status, http.StatusNoContent))
 	case string:
 		writeText(w, status, body)
 	default:
@@ -278,7 +279,7 @@ func flag(q url.Values, name string, standard bool) (bool, error) {
 }
 
 func (g *Gateway) getVersion(*http.Request) (reply, error) {
-	return reply{body: orDefault(g.Version, "0.0.0")}, nil
+	return reply{body: cmp.Or(g.Version, "0.0.0")}, nil
 }
 
 // getHealth says that the gateway answers; FOLIO's edge modules ask for it.

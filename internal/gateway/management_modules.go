@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -261,7 +262,7 @@ func names(list string, interfaces []InterfaceDescriptor) bool {
 // releases reads preRelease and npmSnapshot, each true (the default), false or
 // only.
 func releases(q url.Values) (func(Version) bool, error) {
-	pre, npm := orDefault(q.Get("preRelease"), "true"), orDefault(q.Get("npmSnapshot"), "true")
+	pre, npm := cmp.Or(q.Get("preRelease"), "true"), cmp.Or(q.Get("npmSnapshot"), "true")
 	for _, value := range []string{pre, npm} {
 		if value != "true" && value != "false" && value != "only" {
 			return nil, badRequest("preRelease and npmSnapshot must be true, false or only, not " + cut(value))

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -191,5 +192,5 @@ func (g *Gateway) getInterface(r *http.Request) (reply, error) {
 
 // is compares an interface's type, of which proxy is the default; "" is any.
 func (i *InterfaceDescriptor) is(kind string) bool {
-	return kind == "" || kind == orDefault(i.InterfaceType, InterfaceProxy)
+	return kind == "" || kind == cmp.Or(i.InterfaceType, InterfaceProxy)
 }

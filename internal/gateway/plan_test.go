@@ -52,6 +52,7 @@ func TestInstallationsArePlannedAsInOkapi(t *testing.T) {
 		"opt-1 ?users:1.0", "lost-1 !nothing:1.0",
 		"codex-a-1 <codex:1.0", "codex-b-1 <codex:1.0", "finder-1 !codex:1.0",
 		"old-1 <feature:1.0", "new-1 <feature:1.0 ~old", "reader-1 !feature:1.0",
+		"people-1 <users:9.0", "late-1 !users:9.0",
 		"ring-a-1 <ra:1.0 !rb:1.0", "ring-b-1 <rb:1.0 !ra:1.0",
 	}
 	for _, test := range []struct{ name, enabled, asked, want string }{
@@ -63,6 +64,7 @@ func TestInstallationsArePlannedAsInOkapi(t *testing.T) {
 		{"another version", "users-1", "+users-1.1", "+users-1.1(users-1)"},
 		{"a provider that is too old", "users-1", "+login-1.1", "+users-1.1(users-1) +login-1.1"},
 		{"a provider that is too new, and cannot go", "users-2", "+users-2 +login-1", "Incompatible version for module login-1 interface users. Need 1.0. Have 2.0/users-2"},
+		{"a provider of another product", "users-1", "+late-1", "-users-1 +people-1 +late-1"},
 		{"dependents come along", "users-1 login-1", "+users-2", "+users-2(users-1) +login-2(login-1)"},
 		{"dependents that cannot are disabled", "users-1 opt-1", "+users-2", "+users-2(users-1) -opt-1"},
 		{"an optional need adds nothing", "", "+opt-1", "+opt-1"},

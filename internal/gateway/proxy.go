@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,25 +35,17 @@ type Transport struct {
 // would see every module's token, and it follows no redirect and unpacks no
 // body, as those are the client's business.
 func (t Transport) open() *http.Transport {
-	dialer := &net.Dialer{Timeout: orDefault(t.DialTimeout, 5*time.Second), KeepAlive: 30 * time.Second}
+	dialer := &net.Dialer{Timeout: cmp.Or(t.DialTimeout, 5*time.Second), KeepAlive: 30 * time.Second}
 	return &http.Transport{
 		DialContext:            dialer.DialContext,
-		TLSHandshakeTimeout:    orDefault(t.DialTimeout, 5*time.Second),
-		ResponseHeaderTimeout:  orDefault(t.ResponseTimeout, 10*time.Minute),
+		TLSHandshakeTimeout:    cmp.Or(t.DialTimeout, 5*time.Second),
+		ResponseHeaderTimeout:  cmp.Or(t.ResponseTimeout, 10*time.Minute),
 		ExpectContinueTimeout:  time.Second,
 		IdleConnTimeout:        90 * time.Second,
-		MaxIdleConnsPerHost:    orDefault(t.IdlePerHost, 256),
+		MaxIdleConnsPerHost:    cmp.Or(t.IdlePerHost, 256),
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: 64 << 10,
 	}
-}
-
-func orDefault[T comparable](value, standard T) T {
-	var zero T
-	if value == zero {
-		return standard
-	}
-	return value
 }
 
 // exchange is one request on its way to a module and back. Exchanges are used

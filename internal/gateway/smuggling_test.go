@@ -188,6 +188,11 @@ func TestT29PathsThatModulesReadOtherwiseAreRefused(t *testing.T) {
 			t.Errorf("%s got %d", path, res.StatusCode)
 		}
 	}
+	// Nor does the gateway rely on CleanPath in front of it.
+	bare := w.listen(w.gateway.Routed(false))
+	if res := raw(t, bare, "GET /open/..%2fecho HTTP/1.1\r\nHost: gw\r\nX-Okapi-Tenant: diku\r\n\r\n"); res.StatusCode != 400 {
+		t.Errorf("without CleanPath: %d", res.StatusCode)
+	}
 	// What stands between slashes is one segment, however it is written.
 	w.get("/items/a%2Fb", "X-Okapi-Token", w.access()).want(t, 200, "")
 	w.get("/items%2Fa").want(t, 404, "No suitable module")
