@@ -183,15 +183,14 @@ func (d *decision) heals(row *Session) []uint32 {
 // row are told once a minute for a session: whoever holds a dead token must
 // not fill the log with it.
 func (d *decision) events(row *Session, bound bool) []audit.Event {
-	generations := map[string]string{
-		"presented": strconv.FormatUint(d.opened.Gen, 10),
-		"newest":    strconv.FormatUint(row.Gen, 10),
-	}
 	var list []audit.Event
 	tell := func(kind audit.Kind, reason string) {
 		e := audit.Event{
 			Kind: kind, Tenant: row.Tenant, Session: row.ID.String(), UserID: row.UserID,
-			Actor: *d.actor, Reason: reason, Detail: generations,
+			Actor: *d.actor, Reason: reason, Detail: map[string]string{
+				"presented": strconv.FormatUint(d.opened.Gen, 10),
+				"newest":    strconv.FormatUint(row.Gen, 10),
+			},
 		}
 		list = append(list, e)
 	}
