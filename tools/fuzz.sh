@@ -8,6 +8,6 @@ grep -rlE '^func Fuzz' --include='*_test.go' . | sort | while read -r file; do
   package=$(dirname "$file")
   grep -oE '^func Fuzz[A-Za-z0-9_]*' "$file" | sed 's/^func //' | while read -r target; do
     echo "fuzz $package $target for $time"
-    go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$package" </dev/null
+    go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 1s "$package" </dev/null
   done
 done
