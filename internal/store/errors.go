@@ -31,6 +31,10 @@ func (e notFound) Is(target error) bool {
 // errMisuse is a callback that broke its contract. Nothing was stored.
 var errMisuse = errors.New("store misused")
 
+func misuse(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", errMisuse, fmt.Sprintf(format, args...))
+}
+
 // public turns an error of the engine into one of the contracts. The text of
 // an outage is the engine's name for the fault; its longer messages may hold
 // SQL, which helps nobody who gets a 503.

@@ -49,6 +49,9 @@ type bench struct {
 	heard *recorder
 }
 
+// Now is the clock that the test sets, which the store's follows.
+func (b bench) Now() time.Time { return b.clock.Now() }
+
 const (
 	alice = "9eb67301-6f6e-468f-9b1a-6134dc39a684"
 	bob   = "0d5f4b5e-5f0b-4f0c-8a50-1b7d3c3f9c11"

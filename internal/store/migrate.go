@@ -22,7 +22,10 @@ type migration struct {
 	name, sql, checksum string
 }
 
-var sqliteMigrations = mustMigrations("migrations/sqlite")
+var (
+	sqliteMigrations   = mustMigrations("migrations/sqlite")
+	postgresMigrations = mustMigrations("migrations/postgres")
+)
 
 // mustMigrations reads the embedded files of a directory, which are in the
 // order of their names. Migration n is the n-th.
@@ -55,27 +58,31 @@ const createMigrations = `
 		applied_at INTEGER NOT NULL
 	) STRICT`
 
+// checkApplied compares the next migration that a store has, the n-th, with
+// what this program knows. Nothing is changed in a store that a newer program
+// made, or whose migrations were not the ones that this program has: what it
+// would do to the data of such a store was never tested.
+func checkApplied(known []migration, n, version int, name, checksum string) error {
+	switch {
+	case version > len(known):
+		return fmt.Errorf("%w: it has migration %s, and this program knows %d; run the program that made it, or a newer one",
+			ErrSchema, name, len(known))
+	case version != n, checksum != known[version-1].checksum:
+		return fmt.Errorf("%w: its migration %s is not this program's %s; was the store made by another build?",
+			ErrSchema, name, known[n-1].name)
+	}
+	return nil
+}
+
 // migrate applies what is missing, each migration in a transaction of its own.
-// It changes nothing in a store that a newer program made, or whose migrations
-// were not the ones that this program has: what it would do to the data of
-// such a store was never tested.
 func migrate(ctx context.Context, conn *sqlite.Conn, known []migration, now func() time.Time) error {
 	if err := sqlitex.ExecuteTransient(conn, createMigrations, nil); err != nil {
 		return public(err)
 	}
 	var applied int
 	err := rows(conn, `SELECT version, name, checksum FROM migrations ORDER BY version`, func(stmt *sqlite.Stmt) error {
-		version, name, checksum := stmt.ColumnInt(0), stmt.ColumnText(1), stmt.ColumnText(2)
 		applied++
-		switch {
-		case version > len(known):
-			return fmt.Errorf("%w: it has migration %s, and this program knows %d; run the program that made it, or a newer one",
-				ErrSchema, name, len(known))
-		case version != applied, checksum != known[version-1].checksum:
-			return fmt.Errorf("%w: its migration %s is not this program's %s; was the store made by another build?",
-				ErrSchema, name, known[applied-1].name)
-		}
-		return nil
+		return checkApplied(known, applied, stmt.ColumnInt(0), stmt.ColumnText(1), stmt.ColumnText(2))
 	})
 	if err != nil {
 		return public(err)

@@ -12,25 +12,6 @@ import (
 	"github.com/counterfoil/counterfoil/internal/token"
 )
 
-// ending is how sessions end that no callback decides about.
-type ending struct {
-	why session.Reason
-	by  string
-	// event is written once for each session, with its id.
-	event audit.Event
-}
-
-// kindOf is the event of a session that ended because something else did.
-func kindOf(why session.Reason) audit.Kind {
-	switch why {
-	case session.RefreshReuse:
-		return audit.RefreshReuse
-	case session.Evicted:
-		return audit.SessionEvicted
-	}
-	return audit.SessionRevoked
-}
-
 // selectLive finds the sessions of a user that are neither ended nor expired
 // nor of an earlier epoch of the tenant. Those that only idled too long are
 // among them: how long is too long is a policy's business.
@@ -114,9 +95,7 @@ func (t *tx) evict(ctx context.Context, new *session.Session, limit int) error {
 	}
 	all = slices.DeleteFunc(all, func(r row) bool { return r.ID == new.ID })
 	slices.SortStableFunc(all, func(a, b row) int { return a.LastActivity.Compare(b.LastActivity) })
-	e := ending{why: session.Evicted, by: "session limit", event: audit.Event{
-		Kind: audit.SessionEvicted, Reason: "the user had too many sessions, this one was idle the longest",
-	}}
+	e := evicted
 	fillActor(ctx, &e.event)
 	for i := 0; i < len(all)+1-limit; i++ {
 		if err := t.end(&all[i], e); err != nil {

@@ -2,11 +2,8 @@ package store
 
 import (
 	"context"
-	"fmt"
 	"math"
 
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 	"zombiezen.com/go/sqlite"
 
 	"github.com/counterfoil/counterfoil/internal/audit"
@@ -34,24 +31,13 @@ func (t *tx) append(ctx context.Context, events ...audit.Event) error {
 }
 
 func (t *tx) insertEvent(e *audit.Event) error {
-	detail := ""
-	if len(e.Detail) > 0 {
-		// Bytes that are no UTF-8 are replaced: a fact must not go untold for them.
-		text, err := json.Marshal(e.Detail, json.Deterministic(true), jsontext.AllowInvalidUTF8(true))
-		if err != nil {
-			return fmt.Errorf("detail of %s event: %w", e.Kind, err)
-		}
-		detail = string(text)
+	detail, err := encodeDetail(e)
+	if err != nil {
+		return err
 	}
 	a := &e.Actor
 	return t.exec(insertEvent, micro(t.at), string(e.Kind), e.Tenant, e.Session, e.UserID,
 		a.Kind, a.Name, a.UserID, a.Address, a.UserAgent, a.RequestID, e.Reason, detail)
-}
-
-func fillActor(ctx context.Context, e *audit.Event) {
-	if e.Actor == (audit.Actor{}) {
-		e.Actor = *audit.ActorFrom(ctx)
-	}
 }
 
 const eventColumns = `seq, at, kind, tenant, session, user_id, actor_kind, actor_name, actor_user_id, address,
@@ -99,10 +85,5 @@ func scanEvent(stmt *sqlite.Stmt) (audit.Event, error) {
 		},
 		Reason: stmt.ColumnText(12),
 	}
-	if detail := stmt.ColumnText(13); detail != "" {
-		if err := json.Unmarshal([]byte(detail), &e.Detail); err != nil {
-			return e, fmt.Errorf("detail of event %d: %w", e.Seq, err)
-		}
-	}
-	return e, nil
+	return e, decodeDetail(stmt.ColumnText(13), &e)
 }

@@ -5,8 +5,6 @@ import (
 
 	"zombiezen.com/go/sqlite"
 
-	"github.com/counterfoil/counterfoil/internal/audit"
-	"github.com/counterfoil/counterfoil/internal/directory"
 	"github.com/counterfoil/counterfoil/internal/session"
 	"github.com/counterfoil/counterfoil/internal/token"
 )
@@ -61,14 +59,15 @@ func (t *tx) saveKey(ctx context.Context, k token.StoredKey) error {
 		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
 		ON CONFLICT (purpose, id) DO UPDATE SET state = excluded.state, algorithm = excluded.algorithm,
 		public = excluded.public, wrapped = excluded.wrapped, created_at = excluded.created_at,
-		activated_at = excluded.activated_at, retired_at = excluded.retired_at, removed_at = excluded.removed_at`,
+		activated_at = excluded.activated_at, retired_at = excluded.retired_at, removed_at = excluded.removed_at
+		WHERE `+keyFollows,
 		k.Purpose, k.ID, k.State, k.Algorithm, k.Public, k.Wrapped,
 		micro(k.CreatedAt), micro(k.ActivatedAt), micro(k.RetiredAt), micro(k.RemovedAt))
 	if err != nil {
 		return err
 	}
-	return t.append(ctx, audit.Event{
-		Kind: audit.KeyChanged, Tenant: directory.SuperTenant, Reason: "a key is now " + k.State,
-		Detail: map[string]string{"purpose": k.Purpose, "key": k.ID, "state": k.State},
-	})
+	if t.conn.Changes() == 0 {
+		return errKeyChanged
+	}
+	return t.append(ctx, keyEvent(k))
 }

@@ -14,12 +14,6 @@ import (
 const sessionColumns = `seq, id, tenant, user_id, username, client, secret, device, tenant_epoch, user_epoch,
 	created_at, absolute_expiry, login_address, user_agent, state, ended_why, ended_by`
 
-// row is a session and its place in the table.
-type row struct {
-	seq int64
-	session.Session
-}
-
 func scanSession(stmt *sqlite.Stmt, r *row) error {
 	r.seq = stmt.ColumnInt64(0)
 	stmt.ColumnBytes(1, r.ID[:])
@@ -128,24 +122,16 @@ func (s *SQLite) UpdateSession(ctx context.Context, id token.SessionID, decide f
 			return nil
 		}
 		who := session.Scope{Tenant: r.Tenant, UserID: r.UserID, Except: r.ID}
-		_, err := t.endSessions(ctx, who, ending{
-			why: effects.EndUser, by: r.RevokedBy,
-			event: audit.Event{Kind: kindOf(effects.EndUser), Reason: "another session of the user ended so"},
-		})
+		_, err := t.endSessions(ctx, who, alsoEnded(effects.EndUser, r.RevokedBy))
 		return err
 	})
 }
 
-// save writes back what decide changed. Only what the family, the activity and
-// the end of a session are made of can change; a callback that changes more, or
-// wakes the dead, has a fault that must not be stored in part.
+// save writes back what decide changed.
 func (t *tx) save(r *row, before *session.Session) error {
 	s := &r.Session
-	if fixed(*s) != fixed(*before) {
-		return misuse("what is fixed at login was changed")
-	}
-	if !before.RevokedAt.IsZero() && !sameEnd(s, before) {
-		return misuse("a session that ended cannot change its end")
+	if err := allowed(s, before); err != nil {
+		return err
 	}
 	b := encodeState(s)
 	ends := before.RevokedAt.IsZero() && !s.RevokedAt.IsZero()
@@ -168,36 +154,6 @@ func (t *tx) saveState(seq int64, b *state) error {
 	}
 	t.wrote, t.dirty = true, true
 	return nil
-}
-
-// struckAt is since when a live session has an open strike, as it is indexed.
-func struckAt(s *session.Session) int64 {
-	if !s.Struck() || !s.RevokedAt.IsZero() {
-		return 0
-	}
-	return micro(s.StrikeAt)
-}
-
-func sameEnd(a, b *session.Session) bool {
-	return a.RevokedAt.Equal(b.RevokedAt) && a.RevokedWhy == b.RevokedWhy && a.RevokedBy == b.RevokedBy
-}
-
-// fixed returns what never changes after the login.
-func fixed(s session.Session) session.Session {
-	s.Family = session.Family{}
-	s.LastActivity, s.LastAddress, s.Retries, s.RevokedBy = time.Time{}, "", 0, ""
-	return s
-}
-
-// client shares the memory of the names that nearly all sessions have.
-func client(name string) string {
-	switch name {
-	case session.ClientWeb:
-		return session.ClientWeb
-	case session.ClientAPI:
-		return session.ClientAPI
-	}
-	return name
 }
 
 // MergeSeen merges by maximum and adds retries. It does so in several
@@ -237,11 +193,7 @@ func (t *tx) merge(one session.Seen) error {
 	case !r.RevokedAt.IsZero():
 		return nil
 	}
-	r.SeenGen = max(r.SeenGen, one.Gen)
-	r.Retries += one.Retries
-	if one.At.After(r.LastActivity) {
-		r.LastActivity = one.At
-	}
+	r.merge(one)
 	b := encodeState(&r.Session)
 	return t.saveState(r.seq, &b)
 }

@@ -2,7 +2,6 @@ package store
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"time"
 
@@ -217,8 +216,4 @@ func foreign(err error) bool {
 func unique(err error) bool {
 	code := sqlite.ErrCode(err)
 	return code == sqlite.ResultConstraintUnique || code == sqlite.ResultConstraintPrimaryKey
-}
-
-func misuse(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", errMisuse, fmt.Sprintf(format, args...))
 }

@@ -39,6 +39,7 @@ type writer struct {
 	tx        tx
 	listeners atomic.Pointer[[]func([]session.Change)]
 	spare     sync.Pool
+	seq       atomic.Uint64 // of the newest change that listeners have heard
 
 	mu      sync.Mutex
 	waiting []*operation
@@ -68,6 +69,7 @@ func newWriter(conn *sqlite.Conn, now func() time.Time, log *slog.Logger) (*writ
 	if err := w.tx.init(conn, now); err != nil {
 		return nil, public(err)
 	}
+	w.seq.Store(w.tx.seq)
 	go w.loop()
 	return w, nil
 }
@@ -239,6 +241,7 @@ func (w *writer) attempt(batch []*operation) bool {
 		for _, listener := range *w.listeners.Load() {
 			listener(changes)
 		}
+		w.seq.Store(changes[len(changes)-1].Seq)
 	}
 	w.answer(batch)
 	return true

@@ -39,6 +39,7 @@ import (
 type DB interface {
 	session.Store
 	session.Feed
+	session.Cluster
 	session.AccountStore
 	session.EventStore
 	session.PolicyStore
@@ -46,6 +47,8 @@ type DB interface {
 	token.KeyStore
 	ModuleStore
 	AdminStore
+	// Now is the clock of the store, as far as this node can tell without asking.
+	Now() time.Time
 	// Close finishes what waits and closes the files. Calls after it fail with
 	// session.ErrUnavailable.
 	Close() error
@@ -94,6 +97,7 @@ type SQLite struct {
 	writer  *writer
 	readers *sqlitex.Pool
 	lock    *os.File
+	alone   alone
 
 	close  sync.Once
 	closed error
@@ -143,6 +147,7 @@ func Open(ctx context.Context, c Config) (_ *SQLite, err error) {
 	if s.writer, err = newWriter(conn, c.Now, c.Log); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
+	s.alone.started = c.Now()
 	return s, nil
 }
 

@@ -1,0 +1,238 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/counterfoil/counterfoil/internal/audit"
+	"github.com/counterfoil/counterfoil/internal/session"
+	"github.com/counterfoil/counterfoil/internal/token"
+)
+
+// lockKey is the number of an advisory lock. Two names that share one would wait
+// for each other without need, and no more.
+func lockKey(parts ...string) int64 {
+	h := sha256.New()
+	h.Write([]byte("counterfoil lock"))
+	for _, part := range parts {
+		_ = binary.Write(h, binary.BigEndian, uint32(len(part)))
+		h.Write([]byte(part))
+	}
+	return int64(binary.BigEndian.Uint64(h.Sum(nil)))
+}
+
+// lockUser keeps everybody else from creating or ending sessions of a user, as a
+// user: ending those in the rows that are there would miss the one that is being
+// inserted. It is taken before any row.
+func lockUser(tenant, userID string) statement {
+	return statement{sql: `SELECT pg_advisory_xact_lock($1)`, args: []any{lockKey("user", tenant, userID)}}
+}
+
+const (
+	// pgLockLive finds the sessions of a user that are neither ended nor expired
+	// nor of an earlier epoch of the tenant. Those that only idled too long are
+	// among them: how long is too long is a policy's business.
+	pgLockLive = `SELECT ` + sessionColumns + ` FROM sessions
+		WHERE user_id = $1 AND tenant = $2 AND absolute_expiry > $3 AND ended_at = 0
+		AND tenant_epoch >= coalesce((SELECT n FROM epochs WHERE epochs.tenant = $2 AND epochs.user_id = ''), 0)
+		ORDER BY id FOR UPDATE`
+	// pgCountLive bounds from above how many sessions of a user live.
+	pgCountLive = `SELECT count(*) FROM sessions WHERE user_id = $1 AND tenant = $2 AND absolute_expiry > $3 AND ended_at = 0`
+	pgReadEpoch = `SELECT n FROM epochs WHERE tenant = $1 AND user_id = $2`
+	pgMoveEpoch = `INSERT INTO epochs (tenant, user_id, n, at) VALUES ($1, $2, 1, $3)
+		ON CONFLICT (tenant, user_id) DO UPDATE SET n = epochs.n + 1, at = excluded.at RETURNING n`
+)
+
+// lockLive reads the live sessions of a user under their locks.
+func (p *Postgres) lockLive(tenant, userID string, into map[token.SessionID]*pgRow) statement {
+	return statement{
+		sql: pgLockLive, args: []any{userID, tenant, micro(p.Now())},
+		reset: func() { clear(into) }, each: collect(into),
+	}
+}
+
+// readEpoch reads the epoch of a tenant (userID "") or of a user.
+func readEpoch(tenant, userID string, into *uint64) statement {
+	return statement{
+		sql: pgReadEpoch, args: []any{tenant, userID},
+		reset: func() { *into = 0 }, each: func(row pgx.CollectableRow) error { return row.Scan(into) },
+	}
+}
+
+// moveEpoch ends every session of the tenant, or user, that began before.
+func (t *pgTx) moveEpoch(tenant, userID string) error {
+	var n uint64
+	err := t.query(func(row pgx.CollectableRow) error { return row.Scan(&n) }, pgMoveEpoch, tenant, userID, micro(t.at))
+	t.changed(session.Change{Kind: session.EpochMoved, Tenant: tenant, UserID: userID, Epoch: n})
+	return err
+}
+
+// inOrder are rows in the order of their ids, without the spared one and those
+// that cannot be read, and so cannot be refreshed either.
+func inOrder(rows map[token.SessionID]*pgRow, spared token.SessionID) []*pgRow {
+	var all []*pgRow
+	for id, r := range rows {
+		if id != spared && r.broken == nil {
+			all = append(all, r)
+		}
+	}
+	slices.SortFunc(all, func(a, b *pgRow) int { return slices.Compare(a.ID[:], b.ID[:]) })
+	return all
+}
+
+// endRows ends live sessions, each in its row, as an event and as a change.
+func (t *pgTx) endRows(ctx context.Context, rows []*pgRow, e ending) (int, error) {
+	fillActor(ctx, &e.event)
+	for _, r := range rows {
+		before := r.Session
+		r.RevokedAt, r.RevokedWhy, r.RevokedBy = t.at, e.why, e.by
+		event := e.event
+		event.Tenant, event.UserID, event.Session = r.Tenant, r.UserID, r.ID.String()
+		if err := t.save(r, &before); err != nil {
+			return 0, err
+		}
+		if err := t.event(&event); err != nil {
+			return 0, err
+		}
+	}
+	return len(rows), nil
+}
+
+// endUser ends sessions because of something that happened to their user. If
+// none is spared, the epoch moves, too: it ends what is being issued just now.
+func (t *pgTx) endUser(ctx context.Context, who session.Scope, rows map[token.SessionID]*pgRow, why session.Reason, event audit.Event) (int, error) {
+	if (who.Except == token.SessionID{}) {
+		if err := t.moveEpoch(who.Tenant, who.UserID); err != nil {
+			return 0, err
+		}
+	}
+	fillActor(ctx, &event)
+	return t.endRows(ctx, inOrder(rows, who.Except), ending{why: why, by: event.Actor.Name, event: event})
+}
+
+// evict ends the longest idle sessions of a user who is about to have more than
+// limit.
+func (t *pgTx) evict(ctx context.Context, new *session.Session, limit int) error {
+	rows := make(map[token.SessionID]*pgRow)
+	if err := t.query(collect(rows), pgLockLive, new.UserID, new.Tenant, micro(t.now)); err != nil {
+		return err
+	}
+	all := inOrder(rows, new.ID)
+	slices.SortFunc(all, func(a, b *pgRow) int {
+		if order := a.LastActivity.Compare(b.LastActivity); order != 0 {
+			return order
+		}
+		return int(a.seq - b.seq)
+	})
+	_, err := t.endRows(ctx, all[:max(0, len(all)+1-limit)], evicted)
+	return err
+}
+
+// EndSessions ends the sessions of a user in their rows. Those of a whole
+// tenant end by its epoch alone, however many they are, and are told in one
+// event. An event is written even if no session lived, since the epoch moved.
+func (p *Postgres) EndSessions(ctx context.Context, who session.Scope, why session.Reason, event audit.Event) (n int, err error) {
+	if who.UserID == "" {
+		return p.endTenant(ctx, who.Tenant, event)
+	}
+	err = p.endingUser(ctx, who, func(t *pgTx, rows map[token.SessionID]*pgRow) error {
+		if n, err = t.endUser(ctx, who, rows, why, event); err != nil || n > 0 || who.Except != (token.SessionID{}) {
+			return err
+		}
+		return t.append(ctx, event)
+	})
+	return n, err
+}
+
+// endingUser runs apply in a transaction that has locked a user and the user's
+// live sessions.
+func (p *Postgres) endingUser(ctx context.Context, who session.Scope, apply func(*pgTx, map[token.SessionID]*pgRow) error) error {
+	rows := make(map[token.SessionID]*pgRow)
+	return p.do(ctx, func(t *pgTx) error { return apply(t, rows) },
+		lockUser(who.Tenant, who.UserID), p.lockLive(who.Tenant, who.UserID, rows))
+}
+
+const pgCountTenant = `SELECT count(*) FROM sessions WHERE tenant = $1 AND ended_at = 0 AND absolute_expiry > $2
+	AND tenant_epoch >= coalesce((SELECT n FROM epochs WHERE epochs.tenant = $1 AND epochs.user_id = ''), 0)`
+
+// endTenant counts before, in nobody's way: a million rows take a while.
+func (p *Postgres) endTenant(ctx context.Context, tenant string, event audit.Event) (int, error) {
+	n, err := oneRow(ctx, p, "tenant", pgCountTenant, func(row pgx.CollectableRow) (n int, err error) {
+		return n, row.Scan(&n)
+	}, tenant, micro(p.Now()))
+	if err != nil {
+		return 0, err
+	}
+	return n, p.do(ctx, func(t *pgTx) error {
+		if err := t.moveEpoch(tenant, ""); err != nil {
+			return err
+		}
+		return t.append(ctx, event)
+	})
+}
+
+// Rows that somebody works on are passed over: the next sweep finds them.
+const (
+	pgSweepEnded = `DELETE FROM sessions WHERE id IN (SELECT id FROM sessions
+		WHERE ended_at <> 0 AND ended_at < $1 ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id`
+	pgSweepExpired = `DELETE FROM sessions WHERE id IN (SELECT id FROM sessions
+		WHERE ended_at = 0 AND absolute_expiry < $1 ORDER BY absolute_expiry LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id`
+	pgSweepEvents = `DELETE FROM events WHERE session = ANY($1::text[]) AND session <> ''`
+	// pgSweepRefused is for what strangers cause: without it they could fill the
+	// disk with failed logins.
+	pgSweepRefused = `DELETE FROM events WHERE seq IN (SELECT seq FROM events
+		WHERE kind IN ('login_failed', 'login_limited', 'elevation_failed') AND at < $1 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED)`
+)
+
+// SweepSessions also deletes the events of refused logins from before the time.
+func (p *Postgres) SweepSessions(ctx context.Context, before time.Time, limit int) (int, error) {
+	total := 0
+	for _, query := range []string{pgSweepEnded, pgSweepExpired} {
+		for total < limit {
+			n, batch := 0, min(sweepBatch, limit-total)
+			err := p.do(ctx, func(t *pgTx) (err error) {
+				n, err = t.sweep(query, before, batch)
+				return err
+			})
+			if err != nil {
+				return total, err
+			}
+			total += n
+			if n < batch {
+				break
+			}
+		}
+	}
+	for refused := 0; refused < maxRefused; refused += refusedBatch {
+		n := 0
+		err := p.do(ctx, func(t *pgTx) (err error) {
+			n, err = t.exec(pgSweepRefused, micro(before), refusedBatch)
+			return err
+		})
+		if err != nil || n < refusedBatch {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
+func (t *pgTx) sweep(query string, before time.Time, limit int) (int, error) {
+	var ids []string
+	err := t.query(func(row pgx.CollectableRow) error {
+		var raw []byte
+		err := row.Scan(&raw)
+		var id token.SessionID
+		copy(id[:], raw)
+		ids = append(ids, id.String())
+		return err
+	}, query, micro(before), limit)
+	if err == nil && len(ids) > 0 {
+		t.later(pgSweepEvents, ids)
+	}
+	return len(ids), err
+}

@@ -1,0 +1,65 @@
+package store
+
+import (
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/session"
+)
+
+// row is a session and its place in the table.
+type row struct {
+	seq int64
+	session.Session
+}
+
+// allowed is whether a callback kept its contract. Only what the family, the
+// activity and the end of a session are made of can change; a callback that
+// changes more, or wakes the dead, has a fault that must not be stored in part.
+func allowed(s, before *session.Session) error {
+	if fixed(*s) != fixed(*before) {
+		return misuse("what is fixed at login was changed")
+	}
+	if !before.RevokedAt.IsZero() && !sameEnd(s, before) {
+		return misuse("a session that ended cannot change its end")
+	}
+	return nil
+}
+
+// merge takes in what a node noticed: by maximum, retries are added.
+func (r *row) merge(one session.Seen) {
+	r.SeenGen = max(r.SeenGen, one.Gen)
+	r.Retries += one.Retries
+	if one.At.After(r.LastActivity) {
+		r.LastActivity = one.At
+	}
+}
+
+// struckAt is since when a live session has an open strike, as it is indexed.
+func struckAt(s *session.Session) int64 {
+	if !s.Struck() || !s.RevokedAt.IsZero() {
+		return 0
+	}
+	return micro(s.StrikeAt)
+}
+
+func sameEnd(a, b *session.Session) bool {
+	return a.RevokedAt.Equal(b.RevokedAt) && a.RevokedWhy == b.RevokedWhy && a.RevokedBy == b.RevokedBy
+}
+
+// fixed returns what never changes after the login.
+func fixed(s session.Session) session.Session {
+	s.Family = session.Family{}
+	s.LastActivity, s.LastAddress, s.Retries, s.RevokedBy = time.Time{}, "", 0, ""
+	return s
+}
+
+// client shares the memory of the names that nearly all sessions have.
+func client(name string) string {
+	switch name {
+	case session.ClientWeb:
+		return session.ClientWeb
+	case session.ClientAPI:
+		return session.ClientAPI
+	}
+	return name
+}
