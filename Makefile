@@ -1,10 +1,11 @@
-# CI is `make lint test`; nothing hides elsewhere. Everything needs Go alone:
-# tools and modules are fetched by version and checksum.
+# CI is `make lint test`; nothing hides elsewhere. Tools and modules are fetched
+# by version and checksum. The tests of several nodes need PostgreSQL, which `make
+# test` installs where it can.
 
 TOOL := go tool -modfile=tools/go.mod
 FUZZTIME ?= 10s
 
-.PHONY: build demo test test-only fuzz race verify-long lint fmt docs bench bench-peers clean
+.PHONY: build demo test postgres test-only fuzz race verify-long lint fmt docs bench bench-peers clean
 
 build: ## the binary, in bin/
 	CGO_ENABLED=0 go build -trimpath -o bin/counterfoil ./cmd/counterfoil
@@ -12,7 +13,10 @@ build: ## the binary, in bin/
 demo: ## the main job, with seed data
 	go run ./cmd/counterfoil demo
 
-test: test-only fuzz ## all tests, and each fuzz target for FUZZTIME
+test: postgres test-only fuzz ## all tests, and each fuzz target for FUZZTIME
+
+postgres: ## PostgreSQL for the tests of several nodes, where root can install it
+	@./tools/postgres.sh
 
 test-only: ## all tests but fuzzing
 	go test -timeout 15m ./...

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/counterfoil/counterfoil/internal/session"
+	"github.com/counterfoil/counterfoil/internal/store"
 )
 
 // measurePages shows that rotating does not grow the store: the pages of
@@ -31,7 +32,7 @@ func (b *bench) measurePages(ctx context.Context, rotations int) error {
 		return err
 	}
 	pages := func() (int64, error) {
-		if err := sh.server.Store().Checkpoint(ctx); err != nil {
+		if err := sh.server.Store().(*store.SQLite).Checkpoint(ctx); err != nil {
 			return 0, err
 		}
 		info, err := os.Stat(filepath.Join(data, "counterfoil.db"))

@@ -15,27 +15,45 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/counterfoil/counterfoil/internal/pgtest"
 	"github.com/counterfoil/counterfoil/internal/server"
 )
 
 // The scripts run this test binary as the command counterfoil, in processes of
 // its own: signals, exit codes and locks are the real ones.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"counterfoil": main})
+	testscript.Main(withPostgres{m}, map[string]func(){"counterfoil": main})
 }
 
-func TestScripts(t *testing.T) {
+// withPostgres stops the server that the tests have started.
+type withPostgres struct{ m *testing.M }
+
+func (w withPostgres) Run() int { return pgtest.Main(w.m) }
+
+func TestScripts(t *testing.T) { runScripts(t, "testdata/script", "") }
+
+// The scripts of several nodes have a database of PostgreSQL in $POSTGRES.
+func TestClusterScripts(t *testing.T) {
+	scripts, err := filepath.Glob("testdata/cluster/*.txtar")
+	if err != nil || len(scripts) == 0 {
+		t.Fatalf("%d scripts, %v", len(scripts), err)
+	}
+	runScripts(t, "testdata/cluster", pgtest.Database(t))
+}
+
+func runScripts(t *testing.T, dir, postgres string) {
 	reference, err := filepath.Abs("../../docs/configuration.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("TZ", "UTC")
 			env.Setenv("REFERENCE", reference)
+			env.Setenv("POSTGRES", postgres)
 			env.Setenv("ID", `[0-9a-f]{8}-[0-9a-f-]{27}`)
 			return nil
 		},

@@ -172,6 +172,7 @@ type sessionRevokeCommand struct {
 	ID     string `arg:"" optional:"" help:"Session."`
 	Tenant string `help:"Tenant of --user."`
 	User   string `help:"End all sessions of this user, by name or id."`
+	waiting
 }
 
 func (c *sessionRevokeCommand) Run(p *program) error {
@@ -182,15 +183,32 @@ func (c *sessionRevokeCommand) Run(p *program) error {
 	if c.User != "" {
 		path = "/counterfoil/tenants/" + escape(c.Tenant) + "/users/" + escape(c.User) + "/sessions"
 	}
-	return p.with(c.place, func(a *api) error {
+	return p.end(c.place, path, c.waiting)
+}
+
+// waiting is how long a command waits for the other nodes.
+type waiting struct {
+	Wait time.Duration `help:"How long to wait until all nodes refuse the access tokens, 30s at most." default:"2s"`
+}
+
+// end ends sessions and tells on how many nodes that has effect.
+func (p *program) end(where place, path string, w waiting) error {
+	return p.with(where, func(a *api) error {
 		var text json.RawMessage
-		if err := a.call(p.ctx, http.MethodDelete, path, nil, &text); err != nil {
+		if err := a.call(p.ctx, http.MethodDelete, path+"?wait="+w.Wait.String(), nil, &text); err != nil {
 			return err
 		}
-		var got struct{ Ended int }
+		var got struct {
+			Ended int
+			Nodes struct{ Reached, Live, Milliseconds int }
+		}
 		if err := json.Unmarshal(text, &got); err != nil {
 			return err
 		}
-		return p.done(c.place, text, "%s ended; access tokens are refused from now on", count(got.Ended, "session"))
+		effect := "access tokens are refused from now on"
+		if got.Nodes.Live > 1 {
+			effect = fmt.Sprintf("effective on %d/%d nodes in %d ms", got.Nodes.Reached, got.Nodes.Live, got.Nodes.Milliseconds)
+		}
+		return p.done(where, text, "%s ended; %s", count(got.Ended, "session"), effect)
 	})
 }

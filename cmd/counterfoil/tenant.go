@@ -80,19 +80,14 @@ type tenantEndCommand struct {
 	place
 	ID  string `arg:"" help:"Tenant."`
 	Yes bool   `help:"Do not ask."`
+	waiting
 }
 
 func (c *tenantEndCommand) Run(p *program) error {
 	if err := p.sure(c.Yes, "Everybody of tenant %s will have to log in again.", c.ID); err != nil {
 		return err
 	}
-	return p.with(c.place, func(a *api) error {
-		var text json.RawMessage
-		if err := a.call(p.ctx, http.MethodDelete, "/counterfoil/tenants/"+escape(c.ID)+"/sessions", nil, &text); err != nil {
-			return err
-		}
-		return p.done(c.place, text, "all sessions of tenant %s ended", c.ID)
-	})
+	return p.end(c.place, "/counterfoil/tenants/"+escape(c.ID)+"/sessions", c.waiting)
 }
 
 type bootstrapCommand struct {

@@ -127,15 +127,52 @@ func (h *Handler) revokeSession(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	ended, err := h.Sessions.Revoke(r.Context(), id)
+	return h.ending(w, r, func(ctx context.Context) (int, error) {
+		ended, err := h.Sessions.Revoke(ctx, id)
+		if ended {
+			return 1, err
+		}
+		return 0, err
+	})
+}
+
+// nodesView tells on how many of the live nodes an ending has effect.
+type nodesView struct {
+	Reached      int   `json:"reached"`
+	Live         int   `json:"live"`
+	Milliseconds int64 `json:"milliseconds"`
+}
+
+// How long an answer waits for the other nodes if the caller does not say, and
+// at most.
+const (
+	defaultWait = 2 * time.Second
+	longestWait = 30 * time.Second
+)
+
+// ending ends sessions and answers how many, and where access tokens of theirs
+// are refused by now. Once they have ended, that is committed and holds on this
+// node: a node that has not heard in time only shows in the answer. With wait=0s
+// none is waited for.
+func (h *Handler) ending(w http.ResponseWriter, r *http.Request, end func(context.Context) (int, error)) error {
+	wait := defaultWait
+	if text := r.URL.Query().Get("wait"); text != "" {
+		var err error
+		if wait, err = session.ParseDuration(text); err != nil || wait < 0 || wait > longestWait {
+			return &problem{http.StatusBadRequest, "malformed", "wait must be a duration between 0s and 30s"}
+		}
+	}
+	n, err := end(r.Context())
 	if err != nil {
 		return err
 	}
-	n := 0
-	if ended {
-		n = 1
+	reach, err := h.Sessions.Await(r.Context(), wait)
+	if err != nil {
+		return err
 	}
-	return answer(w, http.StatusOK, map[string]any{"ended": n})
+	return answer(w, http.StatusOK, map[string]any{
+		"ended": n, "nodes": nodesView{reach.Reached, reach.Live, reach.Took.Milliseconds()},
+	})
 }
 
 func sessionID(r *http.Request) (token.SessionID, error) {

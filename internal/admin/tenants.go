@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/counterfoil/counterfoil/internal/audit"
@@ -49,11 +50,9 @@ func (h *Handler) endTenant(w http.ResponseWriter, r *http.Request) error {
 	if err := h.knownTenant(tenant); err != nil {
 		return err
 	}
-	n, err := h.Sessions.EndUser(r.Context(), session.Scope{Tenant: tenant}, session.TenantEnded, audit.TenantEnded)
-	if err != nil {
-		return err
-	}
-	return answer(w, http.StatusOK, map[string]any{"ended": n})
+	return h.ending(w, r, func(ctx context.Context) (int, error) {
+		return h.Sessions.EndUser(ctx, session.Scope{Tenant: tenant}, session.TenantEnded, audit.TenantEnded)
+	})
 }
 
 func (h *Handler) knownTenant(id string) error {

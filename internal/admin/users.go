@@ -127,11 +127,9 @@ func (h *Handler) deleteUser(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	n, err := h.Sessions.DeleteUser(r.Context(), u.Tenant, u.ID)
-	if err != nil {
-		return err
-	}
-	return answer(w, http.StatusOK, map[string]any{"ended": n})
+	return h.ending(w, r, func(ctx context.Context) (int, error) {
+		return h.Sessions.DeleteUser(ctx, u.Tenant, u.ID)
+	})
 }
 
 func (h *Handler) setPassword(w http.ResponseWriter, r *http.Request) error {
@@ -176,9 +174,7 @@ func (h *Handler) endUser(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	n, err := h.Sessions.EndUser(r.Context(), session.Scope{Tenant: u.Tenant, UserID: u.ID}, session.RevokedByAdmin, audit.SessionRevoked)
-	if err != nil {
-		return err
-	}
-	return answer(w, http.StatusOK, map[string]any{"ended": n})
+	return h.ending(w, r, func(ctx context.Context) (int, error) {
+		return h.Sessions.EndUser(ctx, session.Scope{Tenant: u.Tenant, UserID: u.ID}, session.RevokedByAdmin, audit.SessionRevoked)
+	})
 }

@@ -151,6 +151,12 @@ func (c *Cache) ForgetPermissions(tenant string) {
 	c.users.forgetAll(func(k userKey) bool { return k.tenant == tenant })
 }
 
+// ForgetAll is for changes of which nobody can say any more what they were.
+func (c *Cache) ForgetAll() {
+	c.definitions.forgetAll(func(string) bool { return true })
+	c.users.forgetAll(func(userKey) bool { return true })
+}
+
 func (c *Cache) readAccess(ctx context.Context, key userKey) (answer[*Access], error) {
 	// First, since there is nothing to ask about a tenant that is not there.
 	d, err := c.define(ctx, key.tenant)

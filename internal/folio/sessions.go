@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -91,10 +92,48 @@ func (h *Handler) endOwn(w http.ResponseWriter, r *http.Request, caller *session
 }
 
 func (h *Handler) end(w http.ResponseWriter, r *http.Request, row *session.Session) error {
+	wait, err := waitOf(r)
+	if err != nil {
+		return err
+	}
 	if _, err := h.Sessions.Revoke(r.Context(), row.ID); err != nil {
 		return err
 	}
-	w.WriteHeader(http.StatusNoContent)
+	return h.reached(w, r, wait)
+}
+
+const longestWait = 30 * time.Second
+
+// waitOf is how long a caller wants to wait until all nodes refuse the access
+// tokens of what it ended; 0 is not at all.
+func waitOf(r *http.Request) (time.Duration, error) {
+	text := r.URL.Query().Get("wait")
+	if text == "" {
+		return 0, nil
+	}
+	wait, err := session.ParseDuration(text)
+	if err != nil || wait <= 0 || wait > longestWait {
+		return 0, badQuery("wait must be a duration such as 2s, 30s at most")
+	}
+	return wait, nil
+}
+
+// reached answers an ending with nothing, or, to whoever waits, with how many
+// of the live nodes know of it.
+func (h *Handler) reached(w http.ResponseWriter, r *http.Request, wait time.Duration) error {
+	if wait == 0 {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	reach, err := h.Sessions.Await(r.Context(), wait)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, struct {
+		Reached      int   `json:"reached"`
+		Live         int   `json:"live"`
+		Milliseconds int64 `json:"milliseconds"`
+	}{reach.Reached, reach.Live, reach.Took.Milliseconds()})
 	return nil
 }
 
@@ -102,7 +141,11 @@ func (h *Handler) end(w http.ResponseWriter, r *http.Request, row *session.Sessi
 // Without the user, or with anything beside it that was meant to narrow the
 // choice, it is refused: it would end more than the caller wanted.
 func (h *Handler) endSessions(w http.ResponseWriter, r *http.Request, caller *session.Caller) error {
-	filter, err := filterOf(r, "userId")
+	filter, err := filterOf(r, "userId", "wait")
+	if err != nil {
+		return err
+	}
+	wait, err := waitOf(r)
 	if err != nil {
 		return err
 	}
@@ -113,8 +156,7 @@ func (h *Handler) endSessions(w http.ResponseWriter, r *http.Request, caller *se
 	if _, err := h.Sessions.EndUser(r.Context(), scope, session.RevokedByAdmin, audit.SessionRevoked); err != nil {
 		return err
 	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	return h.reached(w, r, wait)
 }
 
 // endAllOwn ends all sessions of the caller, the present one too: DELETE

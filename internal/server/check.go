@@ -2,15 +2,18 @@ package server
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/counterfoil/counterfoil/internal/session"
 )
@@ -23,8 +26,7 @@ func (c *Config) Check() []error {
 			faults = append(faults, fmt.Errorf(format, args...))
 		}
 	}
-	path, sqlite := strings.CutPrefix(c.Store, "sqlite:")
-	bad(!sqlite || path == "", "store: %q is not sqlite:PATH, the only engine of this version", c.Store)
+	faults = append(faults, c.checkStore()...)
 	for _, l := range []struct{ name, address string }{
 		{"listen", c.Listen}, {"internal_listen", c.InternalListen}, {"admin_listen", c.AdminListen},
 	} {
@@ -66,6 +68,45 @@ func (c *Config) Check() []error {
 		faults = append(faults, c.checkPolicies()...)
 	}
 	return faults
+}
+
+// checkStore repeats nothing of a URL: it may hold a password.
+func (c *Config) checkStore() []error {
+	if path, sqlite := strings.CutPrefix(c.Store, "sqlite:"); sqlite && path != "" {
+		return nil
+	}
+	if !c.postgres() {
+		return []error{errors.New("store: must be sqlite:PATH or postgres://USER@HOST:PORT/DATABASE")}
+	}
+	var faults []error
+	for key, address := range map[string]string{"store": c.Store, "postgres.listen": c.Postgres.Listen} {
+		if address == "" {
+			continue
+		}
+		u, err := url.Parse(address)
+		if err != nil || u.Host == "" && !u.Query().Has("host") || len(u.Path) < 2 {
+			faults = append(faults, fmt.Errorf("%s: is not postgres://USER@HOST:PORT/DATABASE", key))
+		} else if _, has := u.User.Password(); has || u.Query().Has("password") {
+			faults = append(faults, fmt.Errorf("%s: holds a password; put it into postgres.password_file or DB_PASSWORD", key))
+		}
+	}
+	for key, file := range map[string]string{"postgres.password_file": c.Postgres.PasswordFile, "postgres.server_pem": c.Postgres.ServerPEM} {
+		if _, err := os.Stat(file); file != "" && err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", key, err))
+		}
+	}
+	if c.Postgres.Connections < 1 || c.Postgres.Connections > 1000 {
+		faults = append(faults, fmt.Errorf("postgres.connections: %d is not between 1 and 1000", c.Postgres.Connections))
+	}
+	if trust := c.TrustMemory.Std(); trust < time.Second || trust > 10*time.Minute {
+		faults = append(faults, fmt.Errorf("trust_memory: %s is not between 1s and 10m", trust))
+	}
+	return faults
+}
+
+// postgres is whether sessions are kept in PostgreSQL.
+func (c *Config) postgres() bool {
+	return strings.HasPrefix(c.Store, "postgres://") || strings.HasPrefix(c.Store, "postgresql://")
 }
 
 func (c *Config) checkPolicies() []error {

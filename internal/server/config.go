@@ -19,7 +19,13 @@ type Config struct {
 	// token. It is created, readable by its owner alone.
 	Data string `yaml:"data" default:"data" doc:"directory of the database, the master key and the admin token; created with mode 0700"`
 	// Store is where sessions are kept.
-	Store string `yaml:"store" default:"sqlite:{data}/counterfoil.db" doc:"where sessions are kept: sqlite:PATH"`
+	Store string `yaml:"store" default:"sqlite:{data}/counterfoil.db" doc:"where sessions are kept: sqlite:PATH for one node, postgres://USER@HOST:PORT/DATABASE for many"`
+	// Postgres is what the URL does not say.
+	Postgres PostgresSettings `yaml:"postgres"`
+	// Node is what operators call this process among the nodes of a database.
+	Node string `yaml:"node" doc:"name of this node among those of one database; default is the host's name"`
+	// TrustMemory is how long what a node remembers of revocations counts.
+	TrustMemory session.Duration `yaml:"trust_memory" default:"30s" doc:"how long a node that cannot hear of the others' changes goes on verifying access tokens from memory, 1s to 10m; then it answers 503. A revocation waits no longer than that for a node that is gone"`
 
 	Listen         string `yaml:"listen" default:"127.0.0.1:9130" doc:"public listener: login, refresh, gateway"`
 	InternalListen string `yaml:"internal_listen" default:"127.0.0.1:9131" doc:"listener for nested calls of modules; module tokens are accepted here only"`
@@ -76,6 +82,18 @@ type Config struct {
 	LogTo io.Writer `yaml:"-"`
 }
 
+// PostgresSettings is what the URL of the database does not say.
+type PostgresSettings struct {
+	PasswordFile string `yaml:"password_file" doc:"file that holds the password, and nothing else; DB_PASSWORD in the environment wins"`
+	ServerPEM    string `yaml:"server_pem" doc:"PEM file with the certificates by which the server is known; its name is verified then"`
+	Connections  int    `yaml:"connections" default:"10" doc:"most connections, beside five for refreshes and news"`
+	Pooled       bool   `yaml:"pooled" default:"false" doc:"the URL leads to a pooler that lends connections for one transaction, such as PgBouncer"`
+	Listen       string `yaml:"listen" doc:"URL past the pooler, to hear of changes at once; without one, a node asks five times a second"`
+
+	// password and certificates are from the environment.
+	password, certificates string
+}
+
 // TLSConfig names certificate files. They are read again when they change.
 type TLSConfig struct {
 	Cert string `yaml:"cert" doc:"PEM file with certificate chain for the public listener"`
@@ -125,10 +143,17 @@ func (c *Config) SetDefaults() {
 	fill(&c.AdminListen, "127.0.0.1:9132")
 	fill(&c.Cookies.SameSite, "Lax")
 	fill(&c.MasterKeyFile, filepath.Join(c.Data, "master.key"))
+	fill(&c.Node, hostName())
 	fill(&c.Log.Level, "info")
 	fill(&c.Log.Format, "json")
 	if c.Login.MinPassword == 0 {
 		c.Login.MinPassword = 15
+	}
+	if c.TrustMemory == 0 {
+		c.TrustMemory = session.Duration(session.DefaultTrust)
+	}
+	if c.Postgres.Connections == 0 {
+		c.Postgres.Connections = 10
 	}
 	if c.Upstream.Timeout == 0 {
 		c.Upstream.Timeout = session.Duration(10 * time.Minute)
@@ -145,6 +170,14 @@ func (c *Config) SetDefaults() {
 	if c.LogTo == nil {
 		c.LogTo = os.Stderr
 	}
+}
+
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		return "node"
+	}
+	return name
 }
 
 var sameSites = map[string]http.SameSite{

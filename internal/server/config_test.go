@@ -1,6 +1,7 @@
 package server
 
 import (
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -87,7 +88,7 @@ nonsense: 1
 		`c.yaml: line 20: unknown key nonsense`,
 		"c.yaml: line 11: cannot unmarshal !!str `maybe` into bool",
 		`COUNTERFOIL_MASTER_KEY: `, `LOGIN_COOKIE_SAMESITE: must be Strict, Lax or None`,
-		`store: "postgres://x"`, `listen: "9130"`, `internal_listen: "localhost:x"`, `admin_listen: "127.0.0.1:70000"`,
+		`store: is not postgres://`, `listen: "9130"`, `internal_listen: "localhost:x"`, `admin_listen: "127.0.0.1:70000"`,
 		`public_url: "folio.example.org"`, `internal_url: "https://u:p@x/?q"`, `tls: cert and key belong together`,
 		`trusted_proxies: "10.0.0.0/33"`, `trusted_proxies: "proxy.local"`,
 		`cors.origins: "https://ui.example.org/"`, `cors.origins: "https://*.example.org"`, `cors.origins: "ui.example.org"`,
@@ -128,7 +129,13 @@ func TestFaultsOfTheFileNameTheLine(t *testing.T) {
 		"internal_listen: '[::]:9131'\n":                         `internal_url: must be set, since modules cannot call back to internal_listen "[::]:9131"`,
 		"cookies: {insecure: true, same_site: None}":             `cookies.insecure: not with same_site None, browsers drop such cookies`,
 		"cookies: {insecure: true}\npublic_url: https://a.org\n": `cookies.insecure: not with a public_url that is https`,
-		"store: 'sqlite:'\n":                                     `store: "sqlite:" is not sqlite:PATH, the only engine of this version`,
+		"store: 'sqlite:'\n":                                     `store: must be sqlite:PATH or postgres://USER@HOST:PORT/DATABASE`,
+		"store: postgres://u:secret@h/db\n":                      `store: holds a password; put it into postgres.password_file or DB_PASSWORD`,
+		"store: postgres://u@h/db?password=secret\n":             `store: holds a password; put it into postgres.password_file or DB_PASSWORD`,
+		"store: postgres://u@h/db\npostgres: {connections: -1}":  `postgres.connections: -1 is not between 1 and 1000`,
+		"store: postgres://u@h/db\ntrust_memory: 1h":             `trust_memory: 1h0m0s is not between 1s and 10m`,
+		"store: postgres://u@h/db\npostgres: {listen: x}":        `postgres.listen: is not postgres://USER@HOST:PORT/DATABASE`,
+		"postgres: {password: x}\n":                              `c.yaml: line 1: unknown key postgres.password`,
 	} {
 		if _, faults := load(t, text, nil); len(faults) != 1 || faults[0] != want {
 			t.Errorf("%q has the faults %q, want %q", text, faults, want)
@@ -177,6 +184,49 @@ func TestEnvironmentWinsOverTheFile(t *testing.T) {
 	}
 	if got := c.Policy.AccessTTL.Std(); got != 15*time.Minute {
 		t.Errorf("access_ttl is %s", got)
+	}
+}
+
+func TestTheDatabaseOfFOLIOsVariablesIsTheStore(t *testing.T) {
+	pem := filepath.Join(t.TempDir(), "server.pem")
+	if err := os.WriteFile(pem, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		file      string
+		variables map[string]string
+		store     string
+		url       string
+	}{
+		{"", map[string]string{"DB_HOST": "pg"}, "postgres://root@pg:5432/db", "postgres://root@pg:5432/db"},
+		{
+			"store: sqlite:x.db\n",
+			map[string]string{
+				"DB_HOST": "::1", "DB_PORT": "6543", "DB_USERNAME": "folio admin", "DB_DATABASE": "okapi_modules", "DB_PASSWORD": "a/b:c@d", "DB_MAXPOOLSIZE": "7",
+			},
+			"postgres://folio%20admin@[::1]:6543/okapi_modules", "postgres://folio%20admin:a%2Fb%3Ac%40d@[::1]:6543/okapi_modules",
+		},
+		{
+			"store: postgres://u@h/db?sslmode=require\npostgres: {server_pem: " + pem + "}\n",
+			map[string]string{"DB_PASSWORD": "p"},
+			"postgres://u@h/db?sslmode=require", "postgres://u:p@h/db?sslmode=verify-full&sslrootcert=" + url.QueryEscape(pem),
+		},
+		{"", map[string]string{"DB_PASSWORD": "p", "DB_PORT": "1"}, "sqlite:data/counterfoil.db", ""},
+	} {
+		c, faults := load(t, test.file, test.variables)
+		if faults != nil || c.Store != test.store {
+			t.Errorf("%v: store %q, faults %q, want %q", test.variables, c.Store, faults, test.store)
+			continue
+		}
+		if test.url == "" {
+			continue
+		}
+		if got, err := c.databaseURL(c.Store); err != nil || got != test.url {
+			t.Errorf("%v: %q, %v, want %q", test.variables, got, err, test.url)
+		}
+	}
+	if _, faults := load(t, "", map[string]string{"DB_HOST": "pg", "DB_MAXPOOLSIZE": "many"}); len(faults) != 1 {
+		t.Errorf("faults %q", faults)
 	}
 }
 

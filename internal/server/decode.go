@@ -96,7 +96,7 @@ func memberType(t reflect.Type, key string) (reflect.Type, bool) {
 		member = t.Elem()
 	} else {
 		for i := range t.NumField() {
-			if t.Field(i).Tag.Get("yaml") == key && key != "-" {
+			if t.Field(i).Tag.Get("yaml") == key && key != "-" && key != "" {
 				member = t.Field(i).Type
 			}
 		}

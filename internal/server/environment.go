@@ -3,6 +3,8 @@ package server
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,6 +36,7 @@ func (c *Config) environment(lookup func(string) (string, bool)) []error {
 			*field = text
 		}
 	}
+	fault("DB_MAXPOOLSIZE", c.database(lookup))
 	if text, set := lookup("TOKEN_EXPIRATION_SECONDS"); set {
 		fault("TOKEN_EXPIRATION_SECONDS", c.tokenExpiration(text))
 	}
@@ -48,6 +51,36 @@ func (c *Config) environment(lookup func(string) (string, bool)) []error {
 		}
 	}
 	return faults
+}
+
+// database reads the variables that all of FOLIO's storage modules take. Only
+// DB_HOST chooses PostgreSQL; the others mean nothing without it, but for the
+// password and the certificates, which go with any URL.
+func (c *Config) database(lookup func(string) (string, bool)) error {
+	value := func(name, standard string) string {
+		if text, set := lookup(name); set && text != "" {
+			return text
+		}
+		return standard
+	}
+	c.Postgres.password, c.Postgres.certificates = value("DB_PASSWORD", ""), value("DB_SERVER_PEM", "")
+	if text := value("DB_MAXPOOLSIZE", ""); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return errors.New("is not a number")
+		}
+		c.Postgres.Connections = n
+	}
+	host := value("DB_HOST", "")
+	if host == "" {
+		return nil
+	}
+	u := url.URL{
+		Scheme: "postgres", User: url.User(value("DB_USERNAME", "root")),
+		Host: net.JoinHostPort(host, value("DB_PORT", "5432")), Path: "/" + value("DB_DATABASE", "db"),
+	}
+	c.Store = u.String()
+	return nil
 }
 
 // legacyTenants refuses what mod-authtoken would do by default. There, an

@@ -69,6 +69,17 @@ func newMetrics() *metrics {
 	return m
 }
 
+// cluster adds what the node knows of the others.
+func (m *metrics) cluster(c interface {
+	session.Cluster
+	Now() time.Time
+},
+) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "counterfoil_feed_age_seconds", Help: "How long ago this node was known to have heard of all changes.",
+	}, func() float64 { return max(0, c.Now().Sub(c.HeardAt()).Seconds()) }))
+}
+
 func (m *metrics) request(listener, pattern string, status int, took time.Duration) {
 	if pattern == "" {
 		pattern = "none"

@@ -27,7 +27,7 @@ func (s *Server) openGateway(ctx context.Context) error {
 		Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Store: s.db,
 		Prefix: prefix, InternalURL: internal, OpenManagement: s.config.Demo,
 		Transport: gateway.Transport{ResponseTimeout: s.config.Upstream.Timeout.Std()}, Origins: s.ownOrigins(),
-		Version: Version(), Now: s.config.Now, Log: s.log, Registerer: s.metrics.registry,
+		Version: Version(), Now: s.db.Now, Log: s.log, Registerer: s.metrics.registry,
 	}
 	if err := s.gateway.Reload(ctx); err != nil {
 		return err
@@ -50,7 +50,7 @@ func (s *Server) mount() error {
 		mux := http.NewServeMux()
 		(&folio.Handler{
 			Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Cookies: cookies, Prefix: prefix,
-			TrustedOrigins: s.ownOrigins(), Now: s.config.Now, Log: s.log,
+			TrustedOrigins: s.ownOrigins(), Now: s.db.Now, Log: s.log,
 			Guard: s.gateway.Guard(internal), ModuleGuard: s.gateway.ModuleGuard(internal),
 		}).Mount(mux)
 		(&oauth.Handler{Ring: s.ring}).Mount(mux)
@@ -109,14 +109,30 @@ func (s *Server) observe(listener string, next http.Handler) http.Handler {
 	}
 }
 
-// health answers whether the store can be read. It says no more, because
-// monitoring needs no more and a stranger should learn no more.
+// health answers whether this node can serve, in a word: monitoring needs no
+// more and a stranger should learn no more. While the database is away, and what
+// the node remembers is still to be trusted, it is degraded and not ill: taking
+// all nodes out of service at once would turn a pause of logins into an outage.
 func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if _, err := s.db.Tenants(r.Context()); err != nil {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		_, _ = w.Write([]byte("store unavailable"))
-		return
+	ctx, cancel := context.WithTimeout(r.Context(), healthTime)
+	defer cancel()
+	_, err := s.db.Tenants(ctx)
+	trusted := s.sessions.Trusted(s.db.Now())
+	word := "OK"
+	switch {
+	case !trusted:
+		word = "changes of other nodes not heard"
+	case err != nil && s.config.postgres():
+		word = "degraded: database unavailable"
+	case err != nil:
+		word = "store unavailable"
 	}
-	_, _ = w.Write([]byte("OK"))
+	if !trusted || err != nil && !s.config.postgres() {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	_, _ = w.Write([]byte(word))
 }
+
+// healthTime is how long the store may take to answer to be called well.
+const healthTime = time.Second

@@ -31,6 +31,9 @@ var ErrInUse = store.ErrLocked
 
 // HasStore is whether there is a database already. Opening it would make one.
 func HasStore(c *Config) bool {
+	if c.postgres() {
+		return true
+	}
 	_, err := os.Stat(strings.TrimPrefix(c.Store, "sqlite:"))
 	return err == nil
 }

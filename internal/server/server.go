@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,7 +37,7 @@ type Server struct {
 	config   *Config
 	log      *slog.Logger
 	metrics  *metrics
-	db       *store.SQLite
+	db       store.DB
 	ring     *token.Ring
 	people   *directory.Cache
 	sessions *session.Service
@@ -93,39 +94,27 @@ func OpenOffline(ctx context.Context, c *Config) (_ *Server, err error) {
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	s.db, err = store.Open(ctx, store.Config{Path: strings.TrimPrefix(c.Store, "sqlite:"), Now: c.Now, Log: log})
-	if err != nil {
+	if s.db, err = openStore(ctx, c, log); err != nil {
 		return nil, err
 	}
 	master, err := s.master(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s.people = &directory.Cache{Source: s.db, Builtin: []directory.PermissionSet{folio.Permissions}, Now: c.Now, TTL: -1}
+	s.people = &directory.Cache{Source: s.db, Builtin: []directory.PermissionSet{folio.Permissions}, Now: s.db.Now, TTL: -1}
 	if err := s.people.Load(ctx); err != nil {
 		return nil, err
 	}
-	issuer := c.PublicURL
-	if issuer == "" {
-		issuer = "counterfoil"
-	}
-	s.ring, err = token.OpenRing(ctx, token.Config{
-		Store: s.db, Master: master, Issuer: issuer, Audience: "folio", Now: c.Now,
-		RetireFor: token.RetireFor{
-			Access: session.LongestAccess + time.Minute, Module: session.LongestModule + time.Minute,
-			Refresh: session.LongestAbsolute + 24*time.Hour,
-		},
-	})
-	if err != nil {
+	if err := s.openRing(ctx, master); err != nil {
 		return nil, err
 	}
 	if err := s.openSessions(ctx); err != nil {
 		return nil, err
 	}
 	s.admin = &admin.Handler{
-		Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Store: s.db, Now: c.Now,
+		Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Store: s.db, Now: s.db.Now,
 		Token: newAdminToken(), Log: log,
-		Bootstrap: &admin.Bootstrap{File: filepath.Join(c.Data, "bootstrap"), Now: c.Now},
+		Bootstrap: &admin.Bootstrap{File: filepath.Join(c.Data, "bootstrap"), Now: s.db.Now},
 	}
 	return s, nil
 }
@@ -149,6 +138,28 @@ func (s *Server) master(ctx context.Context) ([]byte, error) {
 	return token.LoadOrCreateMaster(s.config.MasterKeyFile)
 }
 
+// openRing reads the keys, or makes them. Where several nodes start for the first
+// time at once, one of them makes them and the others read again.
+func (s *Server) openRing(ctx context.Context, master []byte) (err error) {
+	issuer := s.config.PublicURL
+	if issuer == "" {
+		issuer = "counterfoil"
+	}
+	for range 10 {
+		s.ring, err = token.OpenRing(ctx, token.Config{
+			Store: s.db, Master: master, Issuer: issuer, Audience: "folio", Now: s.db.Now,
+			RetireFor: token.RetireFor{
+				Access: session.LongestAccess + time.Minute, Module: session.LongestModule + time.Minute,
+				Refresh: session.LongestAbsolute + 24*time.Hour,
+			},
+		})
+		if !errors.Is(err, session.ErrUnavailable) {
+			return err
+		}
+	}
+	return err
+}
+
 func (s *Server) openSessions(ctx context.Context) error {
 	c := s.config
 	policies := &session.Policies{Default: c.Policy.Apply(session.DefaultPolicy()), Tenants: c.Tenants, AllowUnsafe: c.Demo}
@@ -160,19 +171,19 @@ func (s *Server) openSessions(ctx context.Context) error {
 		limits.Deactivation = credential.Deactivation{After: c.Login.DeactivateAfter, Window: 10 * time.Minute}
 	}
 	s.sessions = &session.Service{
-		Store: s.db, Feed: s.db, Accounts: s.db, Events: s.db, Users: s.db,
+		Store: s.db, Feed: s.db, Cluster: s.db, Trust: c.TrustMemory.Std(), Accounts: s.db, Events: s.db, Users: s.db,
 		Tokens: s.ring, Directory: s.people, Policies: policies,
 		Passwords: &credential.Hasher{}, Rules: credential.Rules{MinLength: c.Login.MinPassword, AllowWeak: c.Demo}, Limits: limits,
-		Now: c.Now, Log: s.log, Observe: s.metrics, KeepEnded: time.Duration(c.KeepEnded),
+		Now: s.db.Now, Log: s.log, Observe: s.metrics, KeepEnded: time.Duration(c.KeepEnded),
 		VerifiedTokens: c.VerifiedTokens,
 	}
 	s.db.OnChange(s.reload)
+	s.metrics.cluster(s.db)
 	return s.sessions.Start(ctx)
 }
 
 // reload brings changes into memory that are no business of sessions. It runs
-// before a change is acknowledged. Changes of keys are not among them: with one
-// node the ring made them itself, and still holds its lock.
+// before a change is acknowledged.
 func (s *Server) reload(changes []session.Change) {
 	ctx := context.Background()
 	warn := func(what string, err error) {
@@ -180,15 +191,21 @@ func (s *Server) reload(changes []session.Change) {
 			s.log.Error("change not taken over, restart if it persists", "what", what, "error", err)
 		}
 	}
+	is := func(c session.Change, kinds ...session.ChangeKind) bool {
+		return c.Kind == session.Missed || slices.Contains(kinds, c.Kind)
+	}
 	for _, c := range changes {
-		switch c.Kind {
-		case session.TenantsChanged:
+		if is(c, session.TenantsChanged) {
 			warn("tenants", s.people.ReloadTenants(ctx))
-		case session.PoliciesChanged:
+		}
+		if is(c, session.PoliciesChanged) {
 			warn("policies", s.sessions.Policies.Load(ctx, s.db))
 		}
-		if (c.Kind == session.ModulesChanged || c.Kind == session.TenantsChanged) && s.gateway != nil {
+		if is(c, session.ModulesChanged, session.TenantsChanged) && s.gateway != nil {
 			warn("modules", s.gateway.Reload(ctx))
+		}
+		if is(c, session.KeysChanged) {
+			warn("keys", s.ring.Heard(ctx))
 		}
 	}
 }
@@ -247,7 +264,7 @@ func (s *Server) Gateway() *gateway.Gateway { return s.gateway }
 func (s *Server) Sessions() *session.Service { return s.sessions }
 
 // Store gives a demonstration or a test the store.
-func (s *Server) Store() *store.SQLite { return s.db }
+func (s *Server) Store() store.DB { return s.db }
 
 // Tokens gives a demonstration or a measurement the key ring.
 func (s *Server) Tokens() *token.Ring { return s.ring }

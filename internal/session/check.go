@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -56,6 +57,9 @@ func (s *Service) Check(ctx context.Context, raw string, accept ...token.Kind) (
 	// that was issued for longer must not hold again then.
 	if !now.Before(c.Expires) || own && !now.Before(c.IssuedAt.Add(s.Policies.MaxAccessTTL())) {
 		return Caller{}, ErrTokenExpired
+	}
+	if !s.Trusted(now) {
+		return Caller{}, fmt.Errorf("%w: this node has not heard of revocations for too long", ErrUnavailable)
 	}
 	if c.Kind != token.KindModule && s.memory.over(c.Session, c.Tenant, c.UserID, c.TenantEpoch, c.UserEpoch) {
 		return Caller{}, ErrTokenInvalid

@@ -5,13 +5,10 @@ import (
 	"time"
 )
 
-// LiveFor is how long a node counts as live after the last time at which it
-// reported to have heard everything. A node that has not heard for so long may
-// not be waited for any more, so it must not trust what it remembers either:
-// it compares HeardAt with the store's clock before it serves from memory. Five
-// heartbeats may be missed; a revocation waits no longer than that for a node
-// that died.
-const LiveFor = 5 * time.Second
+// DefaultTrust is how long a node that cannot hear of changes goes on trusting
+// what it remembers, where nobody said otherwise. It outlasts the failover of a
+// database, and a revocation waits no longer than that for a node that is gone.
+const DefaultTrust = 30 * time.Second
 
 // Missed is a change that stands for those of users, permissions, tenants,
 // policies, keys and modules which this node cannot read one by one any more:
@@ -54,4 +51,19 @@ type Node struct {
 type Reach struct {
 	Reached, Live int
 	Took          time.Duration
+}
+
+// Await waits until every live node has applied what was committed so far, for
+// so long at most, and tells how far it has come.
+func (s *Service) Await(ctx context.Context, most time.Duration) (Reach, error) {
+	within, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	return s.Cluster.Await(within)
+}
+
+// Trusted is whether this node has heard of all changes lately enough to serve
+// from memory. One that was cut off, or stopped for a while, has not: sessions
+// may have ended that it does not know of, and nobody waits for it any more.
+func (s *Service) Trusted(now time.Time) bool {
+	return now.Sub(s.Cluster.HeardAt()) <= s.Trust
 }

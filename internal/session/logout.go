@@ -74,9 +74,10 @@ func (s *Service) Revoke(ctx context.Context, id token.SessionID) (bool, error) 
 // end marks a session as over. Rotation and revocation meet in the same row,
 // so a session that was revoked never comes back.
 func (s *Service) end(ctx context.Context, id token.SessionID, may func(*Session) bool, why Reason, kind audit.Kind) (ended bool, err error) {
+	var over time.Time
 	err = s.retry(ctx, func() error {
 		return s.Store.UpdateSession(ctx, id, func(now time.Time, row *Session) Effects {
-			ended = false
+			ended, over = false, row.RevokedAt
 			if !row.RevokedAt.IsZero() || !may(row) {
 				return Effects{}
 			}
@@ -85,8 +86,13 @@ func (s *Service) end(ctx context.Context, id token.SessionID, may func(*Session
 			return Effects{Save: true, Events: []audit.Event{event(ctx, kind, row, "")}}
 		})
 	})
-	if ended && err == nil {
+	if err == nil && ended {
 		s.Observe.SessionsEnded(why, 1)
+	}
+	if err == nil && !over.IsZero() {
+		// It may have ended on another node a moment ago, or here, in a commit
+		// whose answer was lost; and whoever asks is told that it has.
+		s.memory.end(id, over)
 	}
 	return ended, err
 }

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"time"
@@ -106,6 +107,9 @@ type decision struct {
 // has nothing in memory about the user, it is asked outside and the decision
 // is taken again.
 func (d *decision) commit(ctx context.Context) error {
+	if !d.service.Trusted(d.service.Now()) {
+		return fmt.Errorf("%w: this node has not heard of revocations for too long", ErrUnavailable)
+	}
 	for range 3 {
 		d.unknownUser = false
 		err := d.service.Store.UpdateSession(ctx, d.opened.Session, d.decide)
@@ -141,6 +145,9 @@ func (d *decision) decide(now time.Time, row *Session) Effects {
 	}
 	bound := d.bound(row)
 	seen, flushedAt := s.seen.known(row.ID, row.RotatedAt)
+	if others := s.Cluster.FlushedAt(); others.Before(flushedAt) {
+		flushedAt = others
+	}
 	presented := Presented{
 		Gen:       d.opened.Gen,
 		Genuine:   s.Tokens.RefreshMatches(row.Binding(), d.opened),

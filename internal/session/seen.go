@@ -105,11 +105,21 @@ func (s *Service) flushSeen(ctx context.Context) error {
 		}
 		return err
 	}
-	s.seen.mu.Lock()
-	defer s.seen.mu.Unlock()
-	s.seen.flushing = nil
-	if started.After(s.seen.flushedAt) {
-		s.seen.flushedAt = started
+	if !s.seen.stored(started) {
+		return nil
 	}
-	return nil
+	return s.Cluster.Flushed(ctx, started)
+}
+
+// stored notes that everything from before a time is stored. It returns false
+// where that is not so for all sessions: then the other nodes must not take it
+// for complete.
+func (n *seen) stored(started time.Time) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.flushing = nil
+	if started.After(n.flushedAt) {
+		n.flushedAt = started
+	}
+	return n.lostAt.IsZero() || started.Sub(n.lostAt) > lateWindow
 }

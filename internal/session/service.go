@@ -21,6 +21,7 @@ import (
 type Service struct {
 	Store     Store
 	Feed      Feed
+	Cluster   Cluster
 	Accounts  AccountStore
 	Events    EventStore
 	Tokens    *token.Ring
@@ -35,6 +36,9 @@ type Service struct {
 	Log      *slog.Logger
 	// Observe counts what happened; nil counts nothing.
 	Observe Observer
+	// Trust is how long after it last heard of all changes a node serves from
+	// memory; 0 is DefaultTrust.
+	Trust time.Duration
 	// FlushEvery is how often the seen generations are stored; 0 is 2 s.
 	FlushEvery time.Duration
 	// KeepEnded is how long ended sessions and their events are kept to answer
@@ -97,6 +101,9 @@ func (s *Service) Start(ctx context.Context) error {
 		s.verified, _ = lru.New[tokenHash, *verified](size)
 	}
 	s.alarmed, _ = lru.New[alarmKey, time.Time](10_000)
+	if s.Trust == 0 {
+		s.Trust = DefaultTrust
+	}
 	s.memory.init()
 	s.seen.init()
 	s.Feed.OnChange(s.apply)
@@ -156,6 +163,8 @@ func (s *Service) apply(changes []Change) {
 			s.Directory.ForgetUser(c.Tenant, c.UserID)
 		case PermissionsChanged:
 			s.Directory.ForgetPermissions(c.Tenant)
+		case Missed:
+			s.Directory.ForgetAll()
 		}
 	}
 }

@@ -224,3 +224,68 @@ func TestPermissionsAreThoseOfNow(t *testing.T) {
 		}
 	})
 }
+
+// behind is a cluster whose news stopped coming.
+type behind struct {
+	session.Cluster
+	since time.Time
+}
+
+func (b *behind) HeardAt() time.Time {
+	if b.since.IsZero() {
+		return b.Cluster.HeardAt()
+	}
+	return b.since
+}
+
+// Threat: a node that is cut off from the others does not hear of a revocation
+// and serves the thief for as long as his access token lives.
+func TestANodeThatHearsNothingStopsServingFromMemory(t *testing.T) {
+	cluster := &behind{}
+	inWorld(t, func(w *world) {
+		w.cluster = func(c session.Cluster) session.Cluster { cluster.Cluster = c; return cluster }
+	}, func(w *world) {
+		tokens := w.login("reader")
+		cluster.since = w.now()
+		w.sleep(session.DefaultTrust)
+		w.holds(tokens.Access)
+		w.sleep(time.Second)
+		if _, err := w.check(tokens.Access); !errors.Is(err, session.ErrUnavailable) {
+			t.Errorf("access token: %v, want ErrUnavailable", err)
+		}
+		if _, err := w.present(tokens.Refresh); !errors.Is(err, session.ErrUnavailable) {
+			t.Errorf("refresh token: %v, want ErrUnavailable", err)
+		}
+		cluster.since = time.Time{}
+		w.holds(tokens.Access)
+		w.refresh(tokens.Refresh)
+	})
+}
+
+// A node that has not stored what it saw, or has lost some of it, keeps a late
+// client waiting on all nodes: another node may have seen the successor.
+func TestLateRecoveryWaitsForWhatOtherNodesSaw(t *testing.T) {
+	others := &flushes{}
+	inWorld(t, func(w *world) {
+		w.cluster = func(c session.Cluster) session.Cluster { others.Cluster = c; return others }
+	}, func(w *world) {
+		others.at = w.now()
+		tokens := w.login("reader")
+		w.refresh(tokens.Refresh) // the answer is lost
+		w.sleep(time.Minute)
+		if _, err := w.present(tokens.Refresh); !errors.Is(err, session.ErrUnavailable) {
+			t.Errorf("%v, want ErrUnavailable", err)
+		}
+		others.at = w.now()
+		w.refresh(tokens.Refresh)
+		w.outcome("late_recovery")
+	})
+}
+
+// flushes is a cluster with another node, which stored what it saw until at.
+type flushes struct {
+	session.Cluster
+	at time.Time
+}
+
+func (f *flushes) FlushedAt() time.Time { return f.at }

@@ -51,6 +51,8 @@ type world struct {
 	policy     session.Policy
 	flushEvery time.Duration
 	noCache    bool
+	// cluster makes of the store's own news what a test needs.
+	cluster func(session.Cluster) session.Cluster
 }
 
 // inWorld runs test in a world of its own, with the default policy but for its
@@ -100,8 +102,12 @@ func (w *world) open() {
 	w.policies = &session.Policies{Default: w.policy}
 	w.must(w.policies.Load(ctx, w.db))
 	w.seen = &observed{}
+	var cluster session.Cluster = w.db
+	if w.cluster != nil {
+		cluster = w.cluster(w.db)
+	}
 	w.service = &session.Service{
-		Store: w.store, Feed: w.db, Accounts: w.db, Events: w.db, Users: w.db, Directory: w.people, Tokens: w.ring,
+		Store: w.store, Feed: w.db, Cluster: cluster, Accounts: w.db, Events: w.db, Users: w.db, Directory: w.people, Tokens: w.ring,
 		Passwords: w.hasher, Limits: w.limits, Policies: w.policies, Now: w.now, Observe: w.seen, FlushEvery: w.flushEvery,
 	}
 	if w.noCache {

@@ -31,6 +31,10 @@ type PostgresConfig struct {
 	Pooled bool
 	// Name is what operators call this node.
 	Name string
+	// LiveFor is how long a node counts as live after the last time at which it
+	// reported to have heard everything, and is waited for; 0 is
+	// session.DefaultTrust.
+	LiveFor time.Duration
 	// Now is this node's clock. It may be wrong: what is stored, and what Now of
 	// the store returns, goes by the database's.
 	Now func() time.Time
@@ -99,6 +103,7 @@ func OpenPostgres(ctx context.Context, c PostgresConfig) (_ *Postgres, err error
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	c.MaxConns, c.Beat, c.KeepChanges = orStandard(c.MaxConns, defaultConns), orStandard(c.Beat, defaultBeat), orStandard(c.KeepChanges, defaultKeep)
+	c.LiveFor = orStandard(c.LiveFor, session.DefaultTrust)
 	base, err := pgxpool.ParseConfig(c.URL)
 	if err != nil {
 		return nil, errors.New("store: the URL of the database cannot be read") // it may hold a password

@@ -140,7 +140,7 @@ func (f *feed) scanNode(row pgx.CollectableRow) (n session.Node, err error) {
 // live leaves out the nodes that have not heard for too long, and puts this one
 // first.
 func (f *feed) live(nodes []session.Node) []session.Node {
-	oldest := f.p.Now().Add(-session.LiveFor)
+	oldest := f.p.Now().Add(-f.p.config.LiveFor)
 	nodes = slices.DeleteFunc(nodes, func(n session.Node) bool { return !n.Self && n.HeardAt.Before(oldest) })
 	slices.SortStableFunc(nodes, func(a, b session.Node) int {
 		switch {

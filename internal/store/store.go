@@ -47,6 +47,8 @@ type DB interface {
 	token.KeyStore
 	ModuleStore
 	AdminStore
+	// SchemaVersion is the number of the newest migration.
+	SchemaVersion(ctx context.Context) (int, error)
 	// Now is the clock of the store, as far as this node can tell without asking.
 	Now() time.Time
 	// Close finishes what waits and closes the files. Calls after it fail with

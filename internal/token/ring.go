@@ -62,7 +62,8 @@ type Ring struct {
 	publishFor       time.Duration
 	retireFor        map[string]time.Duration // by purpose
 
-	changing sync.Mutex // held over the store's answer; orders changes
+	changing sync.Mutex  // held over the store's answer; orders changes
+	behind   atomic.Bool // something was heard while a change was made
 	state    atomic.Pointer[snapshot]
 }
 

@@ -103,6 +103,11 @@ func (r *Ring) Tick(ctx context.Context) error {
 func (r *Ring) Reload(ctx context.Context) error {
 	r.changing.Lock()
 	defer r.changing.Unlock()
+	return r.read(ctx)
+}
+
+// read is called with changing held.
+func (r *Ring) read(ctx context.Context) error {
 	stored, err := r.store.Keys(ctx)
 	if err != nil {
 		return fmt.Errorf("reload keys: %w", err)
@@ -115,11 +120,31 @@ func (r *Ring) Reload(ctx context.Context) error {
 	return nil
 }
 
+// Heard is Reload for whoever is told of changes that may be this ring's own:
+// such a change is not waited for, since it may be waiting for the caller. What
+// others changed meanwhile is read right after it.
+func (r *Ring) Heard(ctx context.Context) error {
+	if !r.changing.TryLock() {
+		r.behind.Store(true)
+		return nil
+	}
+	defer r.changing.Unlock()
+	return r.read(ctx)
+}
+
 // change applies edit and what is due to the keys as they are in the store
 // now, which another node may have changed, so that a key it removed is not
 // written back. Only keys that changed are saved, in one step, and only if
 // the result can be opened; readers see it afterwards.
 func (r *Ring) change(ctx context.Context, edit func(*draft) error) error {
+	err := r.changeAlone(ctx, edit)
+	if r.behind.Swap(false) {
+		_ = r.Reload(ctx) // if it fails, Tick reads them within a minute
+	}
+	return err
+}
+
+func (r *Ring) changeAlone(ctx context.Context, edit func(*draft) error) error {
 	r.changing.Lock()
 	defer r.changing.Unlock()
 	stored, err := r.store.Keys(ctx)
