@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/anishathalye/porcupine"
 
+	"github.com/counterfoil/counterfoil/internal/pgtest"
 	"github.com/counterfoil/counterfoil/internal/session"
 )
 
@@ -93,8 +95,9 @@ func perform(s session.Store, id session.Session, c call) (r result, err error) 
 }
 
 // history lets some clients act on one session at the same time, each with the
-// newest generation that it heard of, or an older one.
-func history(t *testing.T, s session.Store, start session.Session, seed uint64) []porcupine.Operation {
+// newest generation that it heard of, or an older one. Clients are spread over
+// the nodes of the store.
+func history(t *testing.T, nodes []session.Store, start session.Session, seed uint64) []porcupine.Operation {
 	var mu sync.Mutex
 	var all []porcupine.Operation
 	var group sync.WaitGroup
@@ -114,7 +117,7 @@ func history(t *testing.T, s session.Store, start session.Session, seed uint64) 
 					c.gen -= 1 + random.Uint64N(min(3, newest-1)) // a retry, or somebody old
 				}
 				called := time.Since(begin).Nanoseconds()
-				r, err := perform(s, start, c)
+				r, err := perform(nodes[client%len(nodes)], start, c)
 				returned := time.Since(begin).Nanoseconds()
 				if err != nil {
 					t.Error(err)
@@ -140,10 +143,18 @@ func history(t *testing.T, s session.Store, start session.Session, seed uint64) 
 
 // racing advances with every look, so that retry, floor, recovery and strikes
 // all occur.
-type racing struct{ microseconds atomic.Int64 }
+type racing struct {
+	microseconds atomic.Int64
+	stopped      atomic.Bool
+}
+
+func (r *racing) stop() { r.stopped.Store(true) }
 
 func (r *racing) Now() time.Time {
 	step := 1 + rand.Int64N(int64(8*time.Second/time.Microsecond))
+	if r.stopped.Load() {
+		step = 0
+	}
 	return time.UnixMicro(r.microseconds.Add(step)).UTC()
 }
 
@@ -153,30 +164,52 @@ func newRacing() *racing {
 	return r
 }
 
+// clusters are the stores that histories are made on.
+func clusters(t *testing.T, test func(t *testing.T, nodes []session.Store, c *racing)) {
+	t.Run("sqlite", func(t *testing.T) {
+		c := newRacing()
+		test(t, []session.Store{openSQLite(t, databasePath(t), c.Now)}, c)
+	})
+	for name, n := range map[string]int{"postgres": 1, "three nodes on postgres": 3} {
+		t.Run(name, func(t *testing.T) {
+			c, url := newRacing(), pgtest.Reused(t, emptied)
+			var nodes []session.Store
+			for i := range n {
+				nodes = append(nodes, openPostgres(t, PostgresConfig{URL: url, Pooled: i == 1, turn: turned(c.Now)}))
+			}
+			test(t, nodes, c)
+		})
+	}
+}
+
 func TestT52ConcurrentHistoriesFollowTheRule(t *testing.T) {
-	c := newRacing()
-	s := openSQLite(t, databasePath(t), c.Now)
-	outcomes := make(map[session.Outcome]int)
-	for seed := range uint64(40) {
-		start := newSession("diku", alice, c.Now())
-		must(t, s.CreateSession(t.Context(), start, 0))
-		stored, err := s.Session(t.Context(), start.ID)
-		must(t, err)
-		h := history(t, s, *stored, seed)
-		if !porcupine.CheckOperations(model(stored.Family), h) {
-			t.Fatalf("history %d follows no order that the rule allows:\n%+v", seed, h)
-		}
-		for _, op := range h {
-			outcomes[op.Output.(result).verdict.Outcome]++
-		}
+	histories := uint64(40)
+	if os.Getenv("COUNTERFOIL_LONG") != "" {
+		histories = 700 // of 150 calls each
 	}
-	for _, o := range []session.Outcome{
-		session.Rotated, session.Floored, session.Retried, session.Ended, session.Reused, session.Stale, session.StaleAgain,
-	} {
-		if outcomes[o] == 0 {
-			t.Errorf("no history had the outcome %q, so nothing was shown about it", o)
+	clusters(t, func(t *testing.T, nodes []session.Store, c *racing) {
+		outcomes := make(map[session.Outcome]int)
+		for seed := range histories {
+			start := newSession("diku", alice, c.Now())
+			must(t, nodes[0].CreateSession(t.Context(), start, 0))
+			stored, err := nodes[0].Session(t.Context(), start.ID)
+			must(t, err)
+			h := history(t, nodes, *stored, seed)
+			if !porcupine.CheckOperations(model(stored.Family), h) {
+				t.Fatalf("history %d follows no order that the rule allows:\n%+v", seed, h)
+			}
+			for _, op := range h {
+				outcomes[op.Output.(result).verdict.Outcome]++
+			}
 		}
-	}
+		for _, o := range []session.Outcome{
+			session.Rotated, session.Floored, session.Retried, session.Ended, session.Reused, session.Stale, session.StaleAgain,
+		} {
+			if outcomes[o] == 0 {
+				t.Errorf("no history had the outcome %q, so nothing was shown about it", o)
+			}
+		}
+	})
 }
 
 // The check itself must notice a store that lets two callers decide on the
@@ -204,32 +237,33 @@ func TestT52HistoryOfALostUpdateIsNoticed(t *testing.T) {
 }
 
 func TestFiftyParallelRefreshesHaveOneSuccessor(t *testing.T) {
-	c := newClock()
-	s := openSQLite(t, databasePath(t), c.Now)
-	start := newSession("diku", alice, c.Now())
-	must(t, s.CreateSession(t.Context(), start, 0))
-	for gen := uint64(1); gen < 20; gen++ {
-		c.advance(time.Minute)
-		var mu sync.Mutex
-		outcomes := make(map[session.Outcome]int)
-		var group sync.WaitGroup
-		for range 50 {
-			group.Go(func() {
-				r, err := perform(s, *start, call{do: "refresh", gen: gen})
-				if err != nil {
-					t.Error(err)
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				outcomes[r.verdict.Outcome]++
-			})
+	clusters(t, func(t *testing.T, nodes []session.Store, c *racing) {
+		c.stop()
+		start := newSession("diku", alice, c.Now())
+		must(t, nodes[0].CreateSession(t.Context(), start, 0))
+		for gen := uint64(1); gen < 20; gen++ {
+			c.microseconds.Add(time.Minute.Microseconds())
+			var mu sync.Mutex
+			outcomes := make(map[session.Outcome]int)
+			var group sync.WaitGroup
+			for i := range 50 {
+				group.Go(func() {
+					r, err := perform(nodes[i%len(nodes)], *start, call{do: "refresh", gen: gen})
+					if err != nil {
+						t.Error(err)
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					outcomes[r.verdict.Outcome]++
+				})
+			}
+			group.Wait()
+			wantEqual(t, outcomes, map[session.Outcome]int{session.Rotated: 1, session.Retried: 49})
+			row, err := nodes[0].Session(t.Context(), start.ID)
+			must(t, err)
+			if row.Gen != gen+1 || !row.RevokedAt.IsZero() {
+				t.Fatalf("generation %d, ended %q", row.Gen, row.RevokedWhy)
+			}
 		}
-		group.Wait()
-		wantEqual(t, outcomes, map[session.Outcome]int{session.Rotated: 1, session.Retried: 49})
-		row, err := s.Session(t.Context(), start.ID)
-		must(t, err)
-		if row.Gen != gen+1 || !row.RevokedAt.IsZero() {
-			t.Fatalf("generation %d, ended %q", row.Gen, row.RevokedWhy)
-		}
-	}
+	})
 }

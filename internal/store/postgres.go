@@ -88,6 +88,9 @@ const (
 	patience         = 2500 * time.Millisecond
 	statementTimeout = "2000"
 	lockTimeout      = "1500"
+	// urgentLockTimeout is how long many updates wait because somebody holds the
+	// row of one of them.
+	urgentLockTimeout = "300"
 	// idleTimeout frees the rows of a node that was stopped, or whose machine
 	// died, between reading and writing them.
 	idleTimeout = "2000"
@@ -127,6 +130,9 @@ func OpenPostgres(ctx context.Context, c PostgresConfig) (_ *Postgres, err error
 	if p.pool, err = openPool(base, c.MaxConns); err != nil {
 		return nil, err
 	}
+	if !c.Pooled {
+		base.ConnConfig.RuntimeParams["lock_timeout"] = urgentLockTimeout
+	}
 	if p.urgent, err = openPool(base, urgentConns); err != nil {
 		return nil, err
 	}
@@ -158,10 +164,9 @@ func prepare(c *pgx.ConnConfig, pooled bool) {
 	}
 	for name, value := range map[string]string{
 		"statement_timeout": statementTimeout, "lock_timeout": lockTimeout, "idle_in_transaction_session_timeout": idleTimeout,
-		// Every statement of ours has an index to go by, and is prepared once and
-		// for ever: a plan that was made while a table was small must not walk it
-		// when it has a million rows.
-		"enable_seqscan": "off", "jit": "off", "plan_cache_mode": "force_generic_plan",
+		// Every statement of ours has an index to go by: a plan that was made while
+		// a table was small must not walk it when it has a million rows.
+		"enable_seqscan": "off", "jit": "off",
 	} {
 		c.RuntimeParams[name] = value
 	}

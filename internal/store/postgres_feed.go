@@ -31,6 +31,9 @@ type feed struct {
 	// starting, for listeners that register later.
 	early []session.Change
 
+	// recent are the changes that were applied last, by number.
+	recent [256]session.Change
+
 	applied   atomic.Uint64
 	heardAt   atomic.Int64
 	flushedAt atomic.Int64 // until when this node has stored what it noticed
@@ -153,7 +156,14 @@ func (f *feed) own(ctx context.Context, changes []session.Change) {
 		f.apply(changes)
 		return
 	}
+	if applied >= last && f.recently(changes) {
+		return
+	}
 	if applied >= last {
+		// The database was restored, or is another one now, and counts from an
+		// earlier number. The next reading notices and reads everything again.
+		f.announce(changes)
+		f.wakeUp()
 		return
 	}
 	if err := f.catchUp(ctx); err != nil && f.applied.Load() < last {
@@ -165,7 +175,21 @@ func (f *feed) own(ctx context.Context, changes []session.Change) {
 
 func (f *feed) apply(changes []session.Change) {
 	f.announce(changes)
+	for _, c := range changes {
+		f.recent[c.Seq%uint64(len(f.recent))] = c
+	}
 	f.applied.Store(changes[len(changes)-1].Seq)
+}
+
+// recently is whether these very changes have been applied.
+func (f *feed) recently(changes []session.Change) bool {
+	for _, c := range changes {
+		known := f.recent[c.Seq%uint64(len(f.recent))]
+		if known.Seq != c.Seq || known.Kind != c.Kind || known.Session != c.Session || !known.At.Equal(c.At) {
+			return false
+		}
+	}
+	return true
 }
 
 func (f *feed) announce(changes []session.Change) {

@@ -151,12 +151,16 @@ func (g *group) run(batch []*update) {
 	rows := make(map[token.SessionID]*pgRow, len(ids))
 	within, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	locked := false
 	t, err := g.p.tried(context.Background(), within, g.p.urgent, func(t *pgTx) error {
 		for _, u := range batch {
 			g.decide(t, u, rows)
 		}
 		return nil
-	}, []statement{lockSessions(ids, rows)})
+	}, []statement{lockSessions(ids, rows)}, func(err error, committing bool) bool {
+		locked = sqlState(err) == "55P03"
+		return !locked && again(err, committing)
+	})
 	if err == nil && len(t.changes) > 0 {
 		g.p.feed.own(context.Background(), t.changes)
 	}
@@ -166,8 +170,10 @@ func (g *group) run(batch []*update) {
 		}
 		if err != nil && u.thrown == nil {
 			// Refusals are answered so, too: they may rest on what an earlier
-			// update of the batch would have written.
-			u.alone, u.err = false, err
+			// update of the batch would have written. Somebody who holds one row
+			// for long, a node that was stopped perhaps, makes only those wait who
+			// want the same row.
+			u.alone, u.err = locked, err
 		}
 		u.answer <- struct{}{}
 	}

@@ -98,7 +98,7 @@ func (f *feed) tell(ctx context.Context) error {
 	applied, heard := f.applied.Load(), f.heardAt.Load()
 	var nodes []session.Node
 	b := &pgx.Batch{}
-	f.p.queueBegin(b)
+	f.p.queueBegin(b, urgentLockTimeout)
 	b.Queue(`SET LOCAL synchronous_commit = off`)
 	b.Queue(pgTellNode, f.id, clean(f.p.config.Name), micro(f.started), heard, int64(applied), f.flushedAt.Load())
 	statement{sql: pgSelectNodes, each: func(row pgx.CollectableRow) error {

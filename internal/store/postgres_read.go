@@ -6,7 +6,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// list runs a query that reads all of something, and once more if its connection
+// listRows runs a query that reads all of something, and once more if its connection
 // turns out to be dead.
 func listRows[T any](ctx context.Context, p *Postgres, query string, scan func(pgx.CollectableRow) (T, error), args ...any) ([]T, error) {
 	within, cancel := context.WithTimeout(ctx, patience)
@@ -29,8 +29,14 @@ func listRows[T any](ctx context.Context, p *Postgres, query string, scan func(p
 	}
 }
 
+// read has the query planned for what is asked. A plan that is to fit any tenant
+// would sort those of a big one, or walk a table to find those of a small one.
 func (p *Postgres) read(ctx context.Context, query string, args []any, each func(pgx.CollectableRow) error) error {
-	rows, err := p.pool.Query(ctx, query, cleanAll(args)...)
+	args = cleanAll(args)
+	if !p.config.Pooled {
+		args = append([]any{pgx.QueryExecModeExec}, args...)
+	}
+	rows, err := p.pool.Query(ctx, query, args...)
 	if err != nil {
 		return err
 	}

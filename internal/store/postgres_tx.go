@@ -33,6 +33,9 @@ type pgTx struct {
 	now time.Time
 	// at is now, but never behind what was dated before.
 	at time.Time
+	// urgent is whether others wait for this transaction, and it must not wait
+	// long for a row.
+	urgent bool
 	// committing is whether the COMMIT is on its way.
 	committing bool
 
@@ -97,7 +100,7 @@ const (
 func (p *Postgres) do(ctx context.Context, apply func(*pgTx) error, opening ...statement) error {
 	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	t, err := p.tried(ctx, within, p.pool, apply, opening)
+	t, err := p.tried(ctx, within, p.pool, apply, opening, again)
 	if err == nil && len(t.changes) > 0 {
 		p.feed.own(context.WithoutCancel(ctx), t.changes)
 	}
@@ -105,12 +108,14 @@ func (p *Postgres) do(ctx context.Context, apply func(*pgTx) error, opening ...s
 }
 
 // tried tries until it is committed, or there is no sense in trying again.
-func (p *Postgres) tried(ctx, within context.Context, pool *pgxpool.Pool, apply func(*pgTx) error, opening []statement) (*pgTx, error) {
+func (p *Postgres) tried(ctx, within context.Context, pool *pgxpool.Pool, apply func(*pgTx) error, opening []statement,
+	again func(err error, committing bool) bool,
+) (*pgTx, error) {
 	for n := 1; ; n++ {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		t := &pgTx{p: p, ctx: within}
+		t := &pgTx{p: p, ctx: within, urgent: pool == p.urgent}
 		err := t.run(ctx, pool, apply, opening)
 		if err == nil {
 			p.health.report(nil)
@@ -179,7 +184,11 @@ const selectClock = `SELECT clock_timestamp()`
 // locks: in the list of the SELECT that takes them it would be read before.
 func (t *pgTx) begin(opening []statement) error {
 	b := &pgx.Batch{}
-	t.p.queueBegin(b)
+	lockWait := lockTimeout
+	if t.urgent {
+		lockWait = urgentLockTimeout
+	}
+	t.p.queueBegin(b, lockWait)
 	for _, s := range opening {
 		s.queue(b)
 	}
@@ -212,11 +221,11 @@ func (p *Postgres) dated(now time.Time) time.Time {
 	}
 }
 
-func (p *Postgres) queueBegin(b *pgx.Batch) {
+func (p *Postgres) queueBegin(b *pgx.Batch, lockWait string) {
 	b.Queue(`BEGIN ISOLATION LEVEL READ COMMITTED`)
 	if p.config.Pooled {
 		b.Queue(`SET LOCAL statement_timeout = ` + statementTimeout)
-		b.Queue(`SET LOCAL lock_timeout = ` + lockTimeout)
+		b.Queue(`SET LOCAL lock_timeout = ` + lockWait)
 		b.Queue(`SET LOCAL idle_in_transaction_session_timeout = ` + idleTimeout)
 	}
 }

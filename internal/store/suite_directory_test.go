@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -170,6 +171,34 @@ var recordTests = map[string]func(*testing.T, bench, engine){
 		wantEqual(t, len(events), 4)
 		wantEqual(t, events[0].Detail, map[string]string{"purpose": "access", "key": "k2", "state": token.StateRemoved})
 		wantEqual(t, events[3].Actor, actorAlice)
+	},
+	"a key goes forward only, and no other takes its place": func(t *testing.T, b bench, _ engine) {
+		stale := someKeys()
+		must(t, b.SaveKeys(t.Context(), stale))
+		removed := someKeys()[1]
+		removed.State, removed.Wrapped, removed.RemovedAt = token.StateRemoved, nil, kept(b.Now())
+		must(t, b.SaveKeys(t.Context(), []token.StoredKey{removed}))
+		must(t, b.SaveKeys(t.Context(), []token.StoredKey{removed})) // two nodes that do the same
+		back, other := stale[0], stale[2]
+		back.State, back.ActivatedAt = token.StatePending, time.Time{}
+		other.Wrapped = []byte("of another key that got the same id")
+		fresh := token.StoredKey{Purpose: "access", ID: "k3", State: token.StatePending, Algorithm: "EdDSA", Wrapped: []byte("w"), CreatedAt: kept(b.Now())}
+		for what, keys := range map[string][]token.StoredKey{
+			"a node that has not heard of the removal": {fresh, stale[1]},
+			"an active key that is pending again":      {fresh, back},
+			"another key of the same id":               {fresh, other},
+		} {
+			if err := b.SaveKeys(t.Context(), keys); !errors.Is(err, session.ErrUnavailable) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		got, err := b.Keys(t.Context())
+		must(t, err)
+		wantEqual(t, got, []token.StoredKey{stale[0], removed, stale[2]})
+		// The number of a key that was removed is free for another.
+		again := removed
+		again.State, again.Wrapped, again.CreatedAt, again.RemovedAt = token.StateActive, []byte("new"), removed.CreatedAt.Add(time.Hour), time.Time{}
+		must(t, b.SaveKeys(t.Context(), []token.StoredKey{again}))
 	},
 	"what was acknowledged is there after a restart": func(t *testing.T, b bench, e engine) {
 		one, two := b.login(t, alice), b.login(t, alice)

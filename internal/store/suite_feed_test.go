@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -37,7 +38,10 @@ var feedTests = map[string]func(*testing.T, bench, engine){
 		s := b.login(t, alice)
 		acknowledged := make(chan struct{})
 		heard := make(chan bool, 2)
-		b.OnChange(func([]session.Change) {
+		b.OnChange(func(changes []session.Change) {
+			if !slices.ContainsFunc(changes, func(c session.Change) bool { return c.Session == s.ID }) {
+				return // what came before, told to whoever registers late
+			}
 			row, err := b.Session(context.Background(), s.ID)
 			select {
 			case <-acknowledged:
@@ -114,6 +118,32 @@ var feedTests = map[string]func(*testing.T, bench, engine){
 			must(t, step.do())
 			wantEqual(t, b.heard.kinds(), step.want)
 		}
+	},
+}
+
+var clusterTests = map[string]func(*testing.T, bench, engine){
+	"one node is a cluster, and has heard itself": func(t *testing.T, b bench, _ engine) {
+		must(t, b.UpdateSession(t.Context(), b.login(t, alice).ID, revoke))
+		seq := b.heard.take()[0].Seq
+		reach, err := b.Await(t.Context())
+		must(t, err)
+		wantEqual(t, []int{reach.Reached, reach.Live}, []int{1, 1})
+		nodes, err := b.Nodes(t.Context())
+		must(t, err)
+		if len(nodes) != 1 || !nodes[0].Self || nodes[0].ID == "" || nodes[0].Applied != seq || nodes[0].Started.IsZero() {
+			t.Errorf("%+v, the change has number %d", nodes, seq)
+		}
+		wantEqual(t, b.DB.Now().Truncate(time.Microsecond), kept(b.Now()))
+		wantEqual(t, kept(b.HeardAt()), kept(b.Now()))
+	},
+	"what is stored until when is told, and never less": func(t *testing.T, b bench, _ engine) {
+		at := kept(b.Now().Add(time.Minute))
+		must(t, b.Flushed(t.Context(), at))
+		must(t, b.Flushed(t.Context(), at.Add(-time.Hour)))
+		wantEqual(t, b.FlushedAt(), at)
+		nodes, err := b.Nodes(t.Context())
+		must(t, err)
+		wantEqual(t, nodes[0].FlushedAt, at)
 	},
 }
 
