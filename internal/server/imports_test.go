@@ -23,7 +23,8 @@ const (
 // rows is the architecture, from the top: a package imports rows below its own
 // and nothing of its own row. ARCHITECTURE.md shows it as a picture.
 var rows = [][]string{
-	{"cmd/counterfoil", "bench"},
+	{"cmd/counterfoil", "bench", "client/clienttest"},
+	{"client"},
 	{"internal/demo"},
 	{"internal/server"},
 	{"internal/folio", "internal/oauth", "internal/admin", "internal/gateway", "internal/store"},
@@ -118,6 +119,20 @@ func TestImportsPointDownward(t *testing.T) {
 			}
 			if imported == "net/http" && from >= row("internal/session") && !slices.Contains(httpAllowed, s.path) {
 				t.Errorf("%s imports net/http: the heart does not know HTTP", s.path)
+			}
+		}
+	}
+}
+
+// Programs of others import the client, and nothing else may come with it.
+func TestImportsOfTheClientAreFew(t *testing.T) {
+	for _, s := range sources(t) {
+		if row(path.Dir(s.path)) != row("client") {
+			continue
+		}
+		for _, imported := range s.imports {
+			if strings.Contains(imported, ".") && imported != "golang.org/x/sync/singleflight" {
+				t.Errorf("%s imports %s: whoever imports the client gets that too", s.path, imported)
 			}
 		}
 	}

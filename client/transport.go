@@ -1,0 +1,166 @@
+package client
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+)
+
+// Transport adds the session's access token to requests to the gateway, and
+// sends a request once more if the gateway refused it because the token had
+// ended. Requests to other hosts, where a redirect may lead, pass untouched.
+//
+// It never repeats a request that may have been served: answers of modules,
+// errors of the network and 503 are the caller's.
+type Transport struct {
+	Session *Session
+	// Base sends the requests; nil is http.DefaultTransport.
+	Base http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper. Besides those of Base, its errors
+// are those of Session.Token and *NotReplayable.
+func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	base := t.Base
+	if base == nil {
+		base = http.DefaultTransport
+	}
+	answer, err := t.send(base, r)
+	var own *notSent
+	if errors.As(err, &own) {
+		if r.Body != nil {
+			r.Body.Close() // as every RoundTripper must
+		}
+		return nil, own.err
+	}
+	return answer, err
+}
+
+// notSent is an error from before Base had the request.
+type notSent struct{ err error }
+
+func (e *notSent) Error() string { return e.err.Error() }
+
+func (t *Transport) send(base http.RoundTripper, r *http.Request) (*http.Response, error) {
+	s := t.Session
+	if err := s.init(); err != nil {
+		return nil, &notSent{err}
+	}
+	if !covers(s.base, r.URL) {
+		return base.RoundTrip(r)
+	}
+	again := r.Body == nil || r.Body == http.NoBody || r.GetBody != nil
+	used, err := s.token(r.Context(), !again)
+	if err != nil {
+		return nil, &notSent{err}
+	}
+	answer, err := base.RoundTrip(t.dress(r, used, r.Body))
+	if err != nil || !isRefusal(answer) {
+		return answer, err
+	}
+	discard(answer)
+	s.bury(used)
+	if !again {
+		s.renewAhead(r.Context(), used)
+		return nil, &NotReplayable{}
+	}
+	next, err := s.renewed(r.Context(), used)
+	if err != nil {
+		return nil, err
+	}
+	body := r.Body
+	if r.GetBody != nil {
+		if body, err = r.GetBody(); err != nil {
+			return nil, err
+		}
+	}
+	return base.RoundTrip(t.dress(r, next, body))
+}
+
+// dress returns a copy of r that carries the token, and no other: the gateway
+// refuses a request with two that differ.
+func (t *Transport) dress(r *http.Request, st *state, body io.ReadCloser) *http.Request {
+	dressed := r.Clone(r.Context())
+	dressed.Body = body
+	h := dressed.Header
+	if h == nil {
+		h = http.Header{}
+		dressed.Header = h
+	}
+	h.Del("Authorization")
+	h.Set("X-Okapi-Token", st.Access)
+	if h.Get("X-Okapi-Tenant") == "" {
+		h.Set("X-Okapi-Tenant", t.Session.Tenant)
+	}
+	if cookies := r.Cookies(); len(cookies) > 0 {
+		h.Del("Cookie")
+		for _, c := range cookies {
+			if c.Name != accessCookie && c.Name != refreshCookie {
+				dressed.AddCookie(c)
+			}
+		}
+	}
+	return dressed
+}
+
+// covers is whether u is at or below base: the same origin, and the path by
+// whole segments. Comparing text would send tokens to folio.example.org.evil.
+func covers(base, u *url.URL) bool {
+	if !strings.EqualFold(base.Scheme, u.Scheme) || !strings.EqualFold(base.Hostname(), u.Hostname()) || port(base) != port(u) {
+		return false
+	}
+	below := path.Clean("/" + u.Path)
+	return base.Path == "" || below == base.Path || strings.HasPrefix(below, base.Path+"/")
+}
+
+func port(u *url.URL) string {
+	if p := u.Port(); p != "" {
+		return p
+	}
+	return map[string]string{"http": "80", "https": "443"}[strings.ToLower(u.Scheme)]
+}
+
+// isRefusal is whether the gateway refused the token, and so has not served
+// the request. A module's own 401, about a wrong old password for instance, is
+// the answer to a request that was served; repeating that one would count
+// twice.
+func isRefusal(answer *http.Response) bool {
+	if answer.StatusCode != http.StatusUnauthorized {
+		return false
+	}
+	if strings.Contains(answer.Header.Get("Www-Authenticate"), `error="invalid_token"`) { // RFC 6750
+		return true
+	}
+	const enough = 4 << 10
+	start, err := io.ReadAll(io.LimitReader(answer.Body, enough))
+	rest := io.Reader(answer.Body)
+	if err != nil {
+		rest = failing{err}
+	}
+	answer.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(start), rest), answer.Body}
+	var told struct{ Code string }
+	if json.Unmarshal(start, &told) == nil {
+		return told.Code == "TOKEN_EXPIRED" || told.Code == "TOKEN_INVALID"
+	}
+	return bytes.HasPrefix(start, []byte("Invalid token")) // mod-authtoken's
+}
+
+// failing is a body that breaks off.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+// discard reads a short body to its end, so that its connection can be used
+// again.
+func discard(answer *http.Response) {
+	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, 64<<10))
+	answer.Body.Close()
+}
