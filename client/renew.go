@@ -113,6 +113,10 @@ func (s *Session) renew(ctx context.Context, stale *state) (*state, error) {
 	return s.save(ctx, next, kept), nil
 }
 
+// singleUse is whether the refresh token of t must be presented once, come
+// what may.
+func (s *Session) singleUse(t *Tokens) bool { return s.SingleUse || !t.forgiving() }
+
 // begin notes that RefreshToken has done its service.
 func (s *Session) begin() {
 	s.mu.Lock()
@@ -131,7 +135,7 @@ func (s *Session) newest(kept *Tokens) *Tokens {
 		return kept
 	case st == nil && s.RefreshToken != "" && !s.begun:
 		t := &Tokens{Refresh: s.RefreshToken}
-		t.InCookie = t.singleUse() // plain FOLIO takes no other way
+		t.InCookie = !t.forgiving() // plain FOLIO takes no other way
 		return t
 	case st == nil, kept == nil && st.kept:
 		return nil
@@ -181,7 +185,7 @@ func (s *Session) newer(ctx context.Context, t *Tokens) *Tokens {
 // is an answer; any other is presented again only if nobody saw it.
 func (s *Session) present(ctx context.Context, t *Tokens, heal string) (*Tokens, error) {
 	each, repeat := attempt, true
-	if t.singleUse() {
+	if s.singleUse(t) {
 		each, repeat = patience, false
 	}
 	return persist(ctx, each, repeat, func(ctx context.Context) (*Tokens, error) {
@@ -197,7 +201,7 @@ func (s *Session) final(ctx context.Context, t *Tokens, err error) error {
 	var busy *RefreshUnavailable
 	switch {
 	case errors.As(err, &busy):
-		if busy.unserved || !t.singleUse() {
+		if busy.unserved || !s.singleUse(t) {
 			return nil
 		}
 		s.forget(ctx)
@@ -206,7 +210,7 @@ func (s *Session) final(ctx context.Context, t *Tokens, err error) error {
 		s.forget(ctx)
 		return &SessionEnded{Reason: ReasonSuperseded}
 	case errors.As(err, &refused):
-		if t.singleUse() {
+		if s.singleUse(t) {
 			s.forget(ctx)
 		}
 		return &SessionEnded{ReasonRefused, err}

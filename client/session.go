@@ -45,6 +45,10 @@ type Session struct {
 	// Store keeps the tokens between runs and shares them between processes.
 	// Nil keeps them in memory.
 	Store Store
+	// SingleUse is for a Counterfoil whose policy is FOLIO-exact: a refresh
+	// token is not presented again where the answer got lost. For plain FOLIO
+	// it need not be set.
+	SingleUse bool
 	// HTTP is for log in, refresh and log out; nil is a client with a
 	// connection for each. It must not use a Transport of this session.
 	HTTP *http.Client

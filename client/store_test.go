@@ -158,6 +158,23 @@ func TestLogoutReachesTheOtherProcess(t *testing.T) {
 	o.count(t, clienttest.Count{Logins: 1})
 }
 
+// What another process got may have ended as well.
+func TestRevocationReachesTheOtherProcess(t *testing.T) {
+	o := serveOrders(clienttest.New(t))
+	store := client.FileStore{Path: filepath.Join(t.TempDir(), "session.json")}
+	one, other := o.Session(), o.Session()
+	one.Store, other.Store = store, store
+	must(t, o.get(t.Context(), one.Client()))
+	must(t, o.get(t.Context(), other.Client()))
+	o.Advance(clienttest.AccessTTL)
+	must(t, o.get(t.Context(), other.Client()))
+	o.EndSessions()
+	o.Advance(-clienttest.AccessTTL) // one believes in its first token still
+	must(t, o.get(t.Context(), one.Client()))
+	must(t, o.get(t.Context(), other.Client()))
+	o.count(t, clienttest.Count{Logins: 2, Refreshes: 2, Rotations: 1, Sessions: 1})
+}
+
 func TestSessionFileIsPrivate(t *testing.T) {
 	o := serveOrders(clienttest.New(t))
 	store := client.FileStore{Path: filepath.Join(t.TempDir(), "session.json")}

@@ -31,10 +31,10 @@ type Tokens struct {
 	Cookies map[string]string `json:"cookies,omitempty"`
 }
 
-// singleUse is whether a second use of the refresh token does harm. mod-authtoken
-// ends every session of the user then, so such a token is presented once, come
-// what may. Counterfoil's tokens tell themselves apart, and forgive.
-func (t *Tokens) singleUse() bool { return !strings.HasPrefix(t.Refresh, "cfrt_") }
+// forgiving is whether Refresh says of itself that a second use does no harm:
+// Counterfoil's tokens begin so. mod-authtoken ends every session of the user
+// then.
+func (t *Tokens) forgiving() bool { return strings.HasPrefix(t.Refresh, "cfrt_") }
 
 // state is the tokens in use. Its address is its identity.
 type state struct {

@@ -12,7 +12,7 @@ import (
 )
 
 // Transport adds the session's access token to requests to the gateway, and
-// sends a request once more if the gateway refused it because the token had
+// sends a request again if the gateway refused it because the token had
 // ended. Requests to other hosts, where a redirect may lead, pass untouched.
 //
 // It never repeats a request that may have been served: answers of modules,
@@ -22,6 +22,11 @@ type Transport struct {
 	// Base sends the requests; nil is http.DefaultTransport.
 	Base http.RoundTripper
 }
+
+// attempts is how often a request is sent at most: with the token that we
+// have, with one that another process had got meanwhile, which may have ended
+// as well, and with one of our own.
+const attempts = 3
 
 // RoundTrip implements http.RoundTripper. Besides those of Base, its errors
 // are those of Session.Token and *NotReplayable.
@@ -59,27 +64,34 @@ func (t *Transport) send(base http.RoundTripper, r *http.Request) (*http.Respons
 	if err != nil {
 		return nil, &notSent{err}
 	}
-	answer, err := base.RoundTrip(t.dress(r, used, r.Body))
-	if err != nil || !isRefusal(answer) {
-		return answer, err
-	}
-	discard(answer)
-	s.bury(used)
-	if !again {
-		s.renewAhead(r.Context(), used)
-		return nil, &NotReplayable{}
-	}
-	next, err := s.renewed(r.Context(), used)
-	if err != nil {
-		return nil, err
-	}
 	body := r.Body
-	if r.GetBody != nil {
-		if body, err = r.GetBody(); err != nil {
+	for sent := 1; ; sent++ {
+		answer, err := base.RoundTrip(t.dress(r, used, body))
+		if err != nil || sent == attempts || !isRefusal(answer) {
+			return answer, err
+		}
+		discard(answer)
+		s.bury(used)
+		if !again {
+			s.renewAhead(r.Context(), used)
+			return nil, &NotReplayable{}
+		}
+		if used, err = s.renewed(r.Context(), used); err != nil {
 			return nil, err
 		}
+		if r.GetBody != nil {
+			if body, err = r.GetBody(); err != nil {
+				return nil, err
+			}
+		}
 	}
-	return base.RoundTrip(t.dress(r, next, body))
+}
+
+// CloseIdleConnections does so at Base, for http.Client's method of that name.
+func (t *Transport) CloseIdleConnections() {
+	if base, ok := t.Base.(interface{ CloseIdleConnections() }); ok {
+		base.CloseIdleConnections()
+	}
 }
 
 // dress returns a copy of r that carries the token, and no other: the gateway

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -68,18 +69,18 @@ func TestBodyThatCannotBeReadAgainWaitsForTheRenewal(t *testing.T) {
 // A 401 of a module answers a request that it served.
 func TestAnswersOfModulesPass(t *testing.T) {
 	s := clienttest.New(t)
-	served := 0
+	var served atomic.Int64
 	s.HandleFunc("/change-password", func(w http.ResponseWriter, r *http.Request) {
-		served++
+		served.Add(1)
 		http.Error(w, "Invalid credentials", http.StatusUnauthorized)
 	})
 	s.HandleFunc("/busy", func(w http.ResponseWriter, r *http.Request) {
-		served++
+		served.Add(1)
 		w.Header().Set("Retry-After", "0")
 		http.Error(w, "busy", http.StatusServiceUnavailable)
 	})
 	s.HandleFunc("/breaks", func(w http.ResponseWriter, r *http.Request) {
-		served++
+		served.Add(1)
 		panic(http.ErrAbortHandler)
 	})
 	c := s.Client()
@@ -96,8 +97,8 @@ func TestAnswersOfModulesPass(t *testing.T) {
 	if _, err := c.Post(s.URL+"/breaks", "text/plain", body("order")); err == nil {
 		t.Error("no error for an answer that broke off")
 	}
-	if served != 3 || s.Count().Refreshes != 0 {
-		t.Errorf("%d requests were served, %d refreshes", served, s.Count().Refreshes)
+	if served.Load() != 3 || s.Count().Refreshes != 0 {
+		t.Errorf("%d requests were served, %d refreshes", served.Load(), s.Count().Refreshes)
 	}
 }
 
