@@ -58,7 +58,7 @@ type RefreshUnavailable struct {
 }
 
 func (e *RefreshUnavailable) Error() string {
-	return fmt.Sprintf("client: cannot renew the session at the moment: %v", e.Err)
+	return fmt.Sprintf("client: the session cannot be renewed at the moment: %v", e.Err)
 }
 
 func (e *RefreshUnavailable) Unwrap() error { return e.Err }

@@ -64,11 +64,22 @@ func (s *Session) flight(ctx context.Context, stale *state) func() (any, error) 
 		}
 		st, err := s.renew(ctx, stale)
 		if err != nil {
+			err = typed(err)
 			s.pause(err)
 			return nil, err
 		}
 		return st, nil
 	}
+}
+
+// typed makes one of the two errors of whatever a Login or Store returns.
+func typed(err error) error {
+	var ended *SessionEnded
+	var busy *RefreshUnavailable
+	if errors.As(err, &ended) || errors.As(err, &busy) {
+		return err
+	}
+	return &RefreshUnavailable{Err: err}
 }
 
 // renew gets new tokens, in this order: those that another process left in the
@@ -77,7 +88,7 @@ func (s *Session) flight(ctx context.Context, stale *state) func() (any, error) 
 func (s *Session) renew(ctx context.Context, stale *state) (*state, error) {
 	kept, unlock, err := s.open(ctx)
 	if err != nil {
-		return nil, &RefreshUnavailable{Err: err}
+		return nil, err
 	}
 	defer unlock()
 	if kept != nil && (stale == nil || kept.Access != stale.Access) {
@@ -272,6 +283,9 @@ func (s *Session) owns(t *Tokens) bool {
 func (s *Session) save(ctx context.Context, t, kept *Tokens) *state {
 	own := *t
 	own.Gateway, own.Tenant, own.Account = s.gateway.URL, s.Tenant, s.account()
+	if own.Account == "" && kept != nil {
+		own.Account = kept.Account
+	}
 	st := newState(&own, s.Now())
 	if err := s.keep(ctx, &own); err != nil {
 		s.Log.WarnContext(ctx, "the session is not stored, other processes cannot go on with it", "error", err)

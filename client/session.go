@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -23,8 +24,8 @@ const (
 	// carefulFor is how long a request that cannot be repeated waits for a
 	// better token than the living one.
 	carefulFor = 2 * time.Second
-	// firstRest and longestRest are between pauses after a refusal that ask
-	// again would only repeat, with one wrong password each.
+	// firstRest and longestRest bound the pause after a refusal, which doubles
+	// each time.
 	firstRest, longestRest = 30 * time.Second, 10 * time.Minute
 )
 
@@ -222,7 +223,7 @@ func (s *Session) pause(err error) {
 	var busy *RefreshUnavailable
 	span := time.Second
 	if errors.As(err, &busy) {
-		span = max(span, busy.RetryAfter)
+		span = min(max(span, busy.RetryAfter), time.Minute)
 	} else {
 		s.rest = min(max(2*s.rest, firstRest), longestRest)
 		span = s.rest
@@ -260,7 +261,7 @@ func (s *Session) Logout(ctx context.Context) error {
 			return t, s.gateway.logout(ctx, t, alive)
 		})
 		if err != nil {
-			return err
+			return fmt.Errorf("client: log out: %w", err)
 		}
 	}
 	if err := s.keep(ctx, nil); err != nil {
