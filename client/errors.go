@@ -65,8 +65,8 @@ func (e *RefreshUnavailable) Unwrap() error { return e.Err }
 
 // NotReplayable says that the server refused a request because the access
 // token had ended, and that the body of the request cannot be read again. The
-// request was not served. The session is being renewed: send it once more,
-// and set its GetBody so that this need not happen.
+// request was not served: send it once more, and set its GetBody so that this
+// need not happen.
 type NotReplayable struct{}
 
 func (*NotReplayable) Error() string {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -33,6 +35,8 @@ type folio struct {
 	// before runs before a refresh is served, and may do so instead.
 	before func(w http.ResponseWriter) (served bool)
 	lose   bool
+	// keycloak is the variant that logs nobody out without an access token.
+	keycloak bool
 }
 
 const folioTTL = 10 * time.Minute
@@ -163,6 +167,11 @@ func (f *folio) logout(w http.ResponseWriter, r *http.Request) {
 	c, err := r.Cookie("folioRefreshToken")
 	if err != nil {
 		http.Error(w, "Internal Server error", http.StatusInternalServerError)
+		return
+	}
+	if _, err := r.Cookie("folioAccessToken"); err != nil && f.keycloak {
+		w.WriteHeader(http.StatusUnprocessableEntity)
+		fmt.Fprint(w, `{"errors":[{"message":"cannot log out","type":"error","code":"token.logout.unprocessable"}]}`)
 		return
 	}
 	f.refresh[c.Value] = true
@@ -303,6 +312,40 @@ func TestFOLIOLogout(t *testing.T) {
 	must(t, s.Logout(t.Context()))
 	must(t, f.users(other))
 	f.check(2, 1, 0)
+}
+
+func TestFOLIOWithKeycloakLogout(t *testing.T) {
+	f := newFOLIO(t)
+	f.keycloak = true
+	s, late := f.session(), f.session()
+	must(t, f.users(s))
+	must(t, s.Logout(t.Context()))
+	must(t, f.users(late))
+	f.advance(folioTTL)
+	if err := late.Logout(t.Context()); err == nil || !strings.Contains(err.Error(), "cannot log out") {
+		t.Errorf("got %v", err)
+	}
+	must(t, f.users(late)) // is alive and has a new access token
+	must(t, late.Logout(t.Context()))
+}
+
+// The program's own cookie jar plays no part: it would send the access token
+// along after its end, and Okapi would refuse the refresh for that.
+func TestFOLIOWithACookieJar(t *testing.T) {
+	f := newFOLIO(t)
+	jar, err := cookiejar.New(nil)
+	must(t, err)
+	base := &http.Transport{}
+	defer base.CloseIdleConnections()
+	u, err := url.Parse(f.URL)
+	must(t, err)
+	jar.SetCookies(u, []*http.Cookie{{Name: "folioAccessToken", Value: "of.another.program", Path: "/"}})
+	s := f.session()
+	s.HTTP = &http.Client{Transport: base, Jar: jar}
+	must(t, f.users(s))
+	f.advance(folioTTL)
+	must(t, f.users(s))
+	f.check(1, 1, 0)
 }
 
 func TestFOLIORefreshTokenFromElsewhere(t *testing.T) {

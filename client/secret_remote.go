@@ -119,7 +119,7 @@ func MutualTLS(certificate, key, authority string) (*http.Client, error) {
 			return nil, fmt.Errorf("certificate authority: %s has no certificate", authority)
 		}
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport := ownTransport()
 	transport.TLSClientConfig = config
 	return &http.Client{Transport: transport, Timeout: secretTimeout}, nil
 }

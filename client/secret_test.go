@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -210,6 +211,26 @@ func (a *authority) issue(t *testing.T, dir, name string) tls.Certificate {
 	pair, err := tls.X509KeyPair(cert, private)
 	must(t, err)
 	return pair
+}
+
+// broken is a store that counts how often it was asked.
+type broken struct{ asked *int }
+
+func (b broken) Secret(context.Context, client.SecretName) (string, error) {
+	*b.asked++
+	return "", errors.New("permission denied")
+}
+
+// What is wrong with a secret store does not pass within half a minute.
+func TestSecretStoreThatFailsIsAskedOnce(t *testing.T) {
+	o := serveOrders(clienttest.New(t))
+	asked := 0
+	s := o.Session()
+	s.Login = client.Password{Username: clienttest.Username, Secrets: broken{&asked}}
+	var busy *client.RefreshUnavailable
+	if _, err := s.Token(t.Context()); !errors.As(err, &busy) || asked != 1 {
+		t.Errorf("got %v, asked %d times", err, asked)
+	}
 }
 
 // The secret is asked for at each login, and a store that fails is no refusal.

@@ -112,13 +112,22 @@ func (s *Session) plainHTTP() *http.Client {
 	if s.HTTP != nil {
 		*plain = *s.HTTP
 	} else {
-		transport := http.DefaultTransport.(*http.Transport).Clone()
+		transport := ownTransport()
 		transport.DisableKeepAlives = true
 		plain.Transport = transport
 	}
 	plain.Jar = nil
 	plain.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return plain
+}
+
+// ownTransport is like http.DefaultTransport, which a program may have
+// replaced by anything: by a Transport of this session, for instance.
+func ownTransport() *http.Transport {
+	if standard, ok := http.DefaultTransport.(*http.Transport); ok {
+		return standard.Clone()
+	}
+	return &http.Transport{Proxy: http.ProxyFromEnvironment, TLSHandshakeTimeout: 10 * time.Second, ForceAttemptHTTP2: true}
 }
 
 // Client returns a client whose requests to the gateway carry the session.

@@ -207,6 +207,21 @@ func TestSessionFileIsPrivate(t *testing.T) {
 	}
 }
 
+// After the clock was set back nobody knows how old the tokens in the file are.
+func TestSessionFileFromTheFuture(t *testing.T) {
+	o := serveOrders(clienttest.New(t))
+	store := client.FileStore{Path: filepath.Join(t.TempDir(), "session.json")}
+	s := o.Session()
+	s.Store = store
+	must(t, o.get(t.Context(), s.Client()))
+	w := watch(o.Server)
+	later := o.through(w)
+	later.Store = store
+	later.Now = func() time.Time { return o.Now().Add(-time.Hour) }
+	must(t, o.get(t.Context(), later.Client()))
+	o.count(t, clienttest.Count{Logins: 1, Refreshes: 1, Rotations: 1, Sessions: 1})
+}
+
 func TestSessionFileOfSomebodyElse(t *testing.T) {
 	o := serveOrders(clienttest.New(t))
 	store := client.FileStore{Path: filepath.Join(t.TempDir(), "session.json")}

@@ -73,7 +73,6 @@ func (t *Transport) send(base http.RoundTripper, r *http.Request) (*http.Respons
 		discard(answer)
 		s.bury(used)
 		if !again {
-			s.renewAhead(r.Context(), used)
 			return nil, &NotReplayable{}
 		}
 		if used, err = s.renewed(r.Context(), used); err != nil {

@@ -171,3 +171,16 @@ func TestTokenStaysWithTheGateway(t *testing.T) {
 type asFunc func(*http.Request) (*http.Response, error)
 
 func (f asFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestProgramThatReplacedTheDefaultTransport(t *testing.T) {
+	o := serveOrders(clienttest.New(t))
+	standard := http.DefaultTransport
+	defer func() { http.DefaultTransport = standard }()
+	s := o.Session()
+	s.HTTP = nil
+	http.DefaultTransport = &client.Transport{Session: s, Base: o.HTTP().Transport}
+	must(t, o.get(t.Context(), http.DefaultClient))
+	o.Advance(clienttest.AccessTTL)
+	must(t, o.get(t.Context(), http.DefaultClient))
+	o.count(t, clienttest.Count{Logins: 1, Refreshes: 1, Rotations: 1, Sessions: 1})
+}
