@@ -31,10 +31,9 @@
 //
 // There are two errors, for [errors.As]. [*RefreshUnavailable]: nobody could be
 // asked; the session may be alive; try again later. [*SessionEnded]: it is over,
-// for the Reason that it names, and there was no way to begin another one. With
-// a Login there is one, and the program sees the error only if the server
-// refuses the credentials. It is not asked with those again before half a
-// minute has passed, lest the account be locked.
+// for the Reason that it names, and another one could not be begun. With a
+// Login that happens only if the server refuses the credentials. Then the
+// server is left alone for half a minute and more, lest it lock the account.
 //
 // # How to log in
 //
