@@ -37,10 +37,17 @@ func openCluster(t *testing.T, n int) []*office {
 		})
 	}
 	nodes[0].populate()
+	nodes[0].enable("mod-orders-1.0.0", ordersHandlers, moduleThatAnswers(t))
+	return nodes
+}
+
+const ordersHandlers = `[{"methods":["GET"],"pathPattern":"/orders","permissionsRequired":["orders.collection.get"]}]`
+
+func moduleThatAnswers(t *testing.T) (url string) {
+	t.Helper()
 	module := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
 	t.Cleanup(module.Close)
-	nodes[0].enable("mod-orders-1.0.0", `[{"methods":["GET"],"pathPattern":"/orders","permissionsRequired":["orders.collection.get"]}]`, module.URL)
-	return nodes
+	return module.URL
 }
 
 // reach waits until all nodes have heard of everything.
