@@ -8,20 +8,30 @@ if [ -n "${COUNTERFOIL_TEST_POSTGRES:-}" ]; then
   echo "postgres: the tests use the server that COUNTERFOIL_TEST_POSTGRES names"
   exit 0
 fi
-programs=$(ls -d /usr/lib/postgresql/*/bin/initdb /usr/local/pgsql/bin/initdb /usr/local/bin/initdb 2>/dev/null | tail -n 1 || true)
-if [ -z "$programs" ]; then
-  programs=$(command -v initdb || true)
+found() { ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null | tail -n 1 | grep . || command -v initdb; }
+pooler() { PATH=$PATH:/usr/sbin command -v pgbouncer; }
+
+missing=
+found >/dev/null || missing=postgresql
+pooler >/dev/null || missing="$missing pgbouncer"
+if [ -z "$missing" ]; then
+  echo "postgres: found $(found) and $(pooler)"
+  exit 0
 fi
-if [ -n "$programs" ]; then
-  echo "postgres: found $programs"
-elif [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-  echo "postgres: no server programs here, and they can be installed by root on Debian only; the tests that need them are skipped" >&2
-else
-  echo "postgres: installing Debian's package postgresql"
-  # No cluster is made: it would start a server that nobody asked for.
-  mkdir -p /etc/postgresql-common/createcluster.d
-  echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.d/counterfoil.conf
-  apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >/dev/null
-  echo "postgres: installed $(ls -d /usr/lib/postgresql/*/bin | tail -n 1)"
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+  echo "postgres: missing are: $missing. Root on Debian could install them; the tests that need them are skipped" >&2
+  exit 0
 fi
+echo "postgres: installing Debian's packages: $missing"
+# Neither package is to start a server that nobody asked for.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+  printf '#!/bin/sh\nexit 101\n' >$policy
+  chmod +x $policy
+  trap 'rm -f $policy' EXIT
+fi
+mkdir -p /etc/postgresql-common/createcluster.d
+echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.d/counterfoil.conf
+apt-get update -qq
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+echo "postgres: installed $(found) and $(pooler)"

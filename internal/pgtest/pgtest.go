@@ -77,10 +77,7 @@ func Database(t testing.TB) string {
 	t.Helper()
 	once.Do(func() { server, absent = find() })
 	if absent != nil {
-		if ci := os.Getenv("CI"); ci != "" && ci != "false" {
-			t.Fatalf("CI needs PostgreSQL: %v", absent)
-		}
-		t.Skipf("SKIPPED, NOTHING IS SHOWN ABOUT PostgreSQL: %v (tools/postgres.sh installs it)", absent)
+		skip(t, absent)
 	}
 	name := fmt.Sprintf("counterfoil_test_%d_%d", os.Getpid(), made.Add(1))
 	Exec(t, server.url.String(), `CREATE DATABASE `+name+` ENCODING 'UTF8' TEMPLATE template0`)
@@ -90,6 +87,14 @@ func Database(t testing.TB) string {
 	own := *server.url
 	own.Path = "/" + name
 	return own.String()
+}
+
+func skip(t testing.TB, why error) {
+	t.Helper()
+	if ci := os.Getenv("CI"); ci != "" && ci != "false" {
+		t.Fatalf("CI needs PostgreSQL: %v", why)
+	}
+	t.Skipf("SKIPPED, NOTHING IS SHOWN ABOUT PostgreSQL: %v (tools/postgres.sh installs it)", why)
 }
 
 // Reused is a database that an earlier test left, or a new one. Making one takes
@@ -221,22 +226,15 @@ func start(bin string) (*Server, error) {
 	return s, nil
 }
 
-// ready waits until the server lets somebody in.
+// ready waits until the server lets somebody in, or ends.
 func (s *Server) ready() error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	for {
-		conn, err := pgx.Connect(ctx, s.url.String())
-		if err == nil {
-			return conn.Close(ctx)
-		}
-		select {
-		case <-s.exited:
-			return fmt.Errorf("postgres ended: %s", s.output)
-		case <-ctx.Done():
-			return fmt.Errorf("postgres does not answer: %w", err)
-		case <-time.After(20 * time.Millisecond):
-		}
+	answered := make(chan error, 1)
+	go func() { answered <- answers(s.url.String()) }()
+	select {
+	case <-s.exited:
+		return fmt.Errorf("postgres ended: %s", s.output)
+	case err := <-answered:
+		return err
 	}
 }
 
@@ -270,6 +268,7 @@ func (s *Server) stop() {
 		s.drop()
 		return
 	}
+	stopPooler()
 	_ = s.command.Process.Signal(syscall.SIGINT)
 	select {
 	case <-s.exited:

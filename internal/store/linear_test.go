@@ -13,6 +13,7 @@ import (
 
 	"github.com/anishathalye/porcupine"
 
+	"github.com/counterfoil/counterfoil/internal/audit"
 	"github.com/counterfoil/counterfoil/internal/pgtest"
 	"github.com/counterfoil/counterfoil/internal/session"
 )
@@ -20,7 +21,7 @@ import (
 // call is one thing that a client does to a session, and result what it was
 // told, with the time that the store told the rule.
 type call struct {
-	do    string // "refresh", "logout" or "read"
+	do    string // "refresh", "logout", "logout-all" or "read"
 	gen   uint64
 	heals []uint32
 }
@@ -57,16 +58,32 @@ func model(start session.Family) porcupine.Model {
 				next, verdict := present(f, c, r.now)
 				return verdict == r.verdict, next
 			case "logout":
-				if f.RevokedAt.IsZero() {
-					f.RevokedAt, f.RevokedWhy = r.now, session.LoggedOut
-				}
-				return true, f
+				return true, ended(f, session.LoggedOut)
+			case "logout-all":
+				return true, ended(f, session.LoggedOutAll)
 			}
-			return f == r.family, f
+			return whenever(f) == whenever(r.family), f
 		},
 		Equal:             func(a, b any) bool { return a == b },
 		DescribeOperation: func(in, out any) string { return fmt.Sprintf("%+v -> %+v", in, out) },
 	}
+}
+
+// ended is a family after its end, at some time.
+func ended(f session.Family, why session.Reason) session.Family {
+	if f.RevokedAt.IsZero() {
+		f.RevokedAt, f.RevokedWhy = testExpiry, why
+	}
+	return f
+}
+
+// whenever is a family without when it ended: who ends all sessions of a user is
+// not told.
+func whenever(f session.Family) session.Family {
+	if !f.RevokedAt.IsZero() {
+		f.RevokedAt = testExpiry
+	}
+	return f
 }
 
 // perform does a call on a store.
@@ -77,6 +94,10 @@ func perform(s session.Store, id session.Session, c call) (r result, err error) 
 		if err == nil {
 			r.family = row.Family
 		}
+		return r, err
+	}
+	if c.do == "logout-all" {
+		_, err := s.EndSessions(ctx, session.Scope{Tenant: id.Tenant, UserID: id.UserID}, session.LoggedOutAll, audit.Event{Kind: audit.LogoutAll})
 		return r, err
 	}
 	err = s.UpdateSession(ctx, id.ID, func(now time.Time, row *session.Session) session.Effects {
@@ -109,8 +130,10 @@ func history(t *testing.T, nodes []session.Store, start session.Session, seed ui
 			for range 25 {
 				c := call{do: "refresh", gen: newest, heals: strikes}
 				switch n := random.IntN(100); {
-				case n < 1:
+				case n < 1 && seed%2 == 0:
 					c = call{do: "logout"}
+				case n < 1:
+					c = call{do: "logout-all"}
 				case n < 15:
 					c = call{do: "read"}
 				case n < 40 && newest > 1:
@@ -190,7 +213,7 @@ func TestT52ConcurrentHistoriesFollowTheRule(t *testing.T) {
 	clusters(t, func(t *testing.T, nodes []session.Store, c *racing) {
 		outcomes := make(map[session.Outcome]int)
 		for seed := range histories {
-			start := newSession("diku", alice, c.Now())
+			start := newSession("diku", fmt.Sprintf("user of history %d", seed), c.Now())
 			must(t, nodes[0].CreateSession(t.Context(), start, 0))
 			stored, err := nodes[0].Session(t.Context(), start.ID)
 			must(t, err)

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -160,13 +161,15 @@ func (p *Postgres) endingUser(ctx context.Context, who session.Scope, apply func
 const pgCountTenant = `SELECT count(*) FROM sessions WHERE tenant = $1 AND ended_at = 0 AND absolute_expiry > $2
 	AND tenant_epoch >= coalesce((SELECT n FROM epochs WHERE epochs.tenant = $1 AND epochs.user_id = ''), 0)`
 
-// endTenant counts before, in nobody's way: a million rows take a while.
+// endTenant counts before, in nobody's way: a million rows take a while. How many
+// they were is told where it can be; that they end does not wait for it.
 func (p *Postgres) endTenant(ctx context.Context, tenant string, event audit.Event) (int, error) {
-	n, err := oneRow(ctx, p, "tenant", pgCountTenant, func(row pgx.CollectableRow) (n int, err error) {
-		return n, row.Scan(&n)
-	}, tenant, micro(p.Now()))
+	n, err := p.countTenant(ctx, tenant)
 	if err != nil {
-		return 0, err
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+		p.log.WarnContext(ctx, "the sessions of a tenant end without having been counted", "tenant", tenant, "error", publicPostgres(err))
 	}
 	return n, p.do(ctx, func(t *pgTx) error {
 		if err := t.moveEpoch(tenant, ""); err != nil {
@@ -176,17 +179,38 @@ func (p *Postgres) endTenant(ctx context.Context, tenant string, event audit.Eve
 	})
 }
 
-// Rows that somebody works on are passed over: the next sweep finds them.
+// countFor is how long counting may take.
+const countFor = 10 * time.Second
+
+func (p *Postgres) countTenant(ctx context.Context, tenant string) (n int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, countFor)
+	defer cancel()
+	conn, err := p.pool.Acquire(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Release()
+	b := &pgx.Batch{}
+	b.Queue(`BEGIN READ ONLY`)
+	b.Queue(`SET LOCAL statement_timeout = ` + strconv.FormatInt(countFor.Milliseconds(), 10))
+	b.Queue(pgCountTenant, clean(tenant), micro(p.Now())).QueryRow(func(row pgx.Row) error { return row.Scan(&n) })
+	b.Queue(`COMMIT`)
+	err = conn.SendBatch(ctx, b).Close()
+	return n, err
+}
+
+// Rows that somebody works on are passed over: the next sweep finds them. Each
+// array is found once; what IN selects, a plan may select again and again.
 const (
-	pgSweepEnded = `DELETE FROM sessions WHERE id IN (SELECT id FROM sessions
-		WHERE ended_at <> 0 AND ended_at < $1 ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id`
-	pgSweepExpired = `DELETE FROM sessions WHERE id IN (SELECT id FROM sessions
-		WHERE ended_at = 0 AND absolute_expiry < $1 ORDER BY absolute_expiry LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id`
+	pgSweepEnded = `DELETE FROM sessions WHERE id = ANY(ARRAY(SELECT id FROM sessions
+		WHERE ended_at <> 0 AND ended_at < $1 ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING id`
+	pgSweepExpired = `DELETE FROM sessions WHERE id = ANY(ARRAY(SELECT id FROM sessions
+		WHERE ended_at = 0 AND absolute_expiry < $1 ORDER BY absolute_expiry LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING id`
 	pgSweepEvents = `DELETE FROM events WHERE session = ANY($1::text[]) AND session <> ''`
 	// pgSweepRefused is for what strangers cause: without it they could fill the
 	// disk with failed logins.
-	pgSweepRefused = `DELETE FROM events WHERE seq IN (SELECT seq FROM events
-		WHERE kind IN ('login_failed', 'login_limited', 'elevation_failed') AND at < $1 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED)`
+	pgSweepRefused = `DELETE FROM events WHERE seq = ANY(ARRAY(SELECT seq FROM events
+		WHERE kind IN ('login_failed', 'login_limited', 'elevation_failed') AND at < $1 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED))`
 )
 
 // SweepSessions also deletes the events of refused logins from before the time.

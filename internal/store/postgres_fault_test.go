@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/audit"
 	"github.com/counterfoil/counterfoil/internal/pgtest"
 	"github.com/counterfoil/counterfoil/internal/session"
+	"github.com/counterfoil/counterfoil/internal/token"
 )
 
 // Connections die all the time, in the middle of everything. What was
@@ -109,6 +111,76 @@ func works(ctx context.Context, t *testing.T, n node, acknowledged, unavailable 
 			least, most = got.Gen, got.Gen
 		}
 		again(func() error { return n.UpdateSession(context.Background(), s.ID, revoke) })
+	}
+}
+
+// Three nodes do everything that locks several rows, on the same few users.
+// Nobody is shown a failure, and the server has seen no circle of waiting.
+func TestNobodyWaitsInACircle(t *testing.T) {
+	url := pgtest.Database(t)
+	nodes := newNodes(t, url, 3, PostgresConfig{})
+	users := []string{alice, bob, "carol"}
+	var mu sync.Mutex
+	sessions := make(map[string][]token.SessionID)
+	some := func(user string) token.SessionID {
+		mu.Lock()
+		defer mu.Unlock()
+		all := sessions[user]
+		return all[rand.IntN(len(all))]
+	}
+	login := func(n node, user string) error {
+		s := newSession("diku", user, time.Now())
+		err := n.CreateSession(context.Background(), s, 5)
+		mu.Lock()
+		defer mu.Unlock()
+		sessions[user] = append(sessions[user], s.ID)
+		return err
+	}
+	for _, user := range users {
+		must(t, login(nodes[0], user))
+	}
+	var group sync.WaitGroup
+	for i := range 24 {
+		group.Go(func() {
+			n := nodes[i%3]
+			for range 60 {
+				user := users[rand.IntN(len(users))]
+				who := session.Scope{Tenant: "diku", UserID: user}
+				var err error
+				switch rand.IntN(10) {
+				case 0:
+					who.Except = some(user)
+					_, err = n.EndSessions(context.Background(), who, session.LoggedOutAll, audit.Event{})
+				case 1:
+					_, err = n.EndSessions(context.Background(), who, session.LoggedOutAll, audit.Event{})
+				case 2:
+					err = n.UpdateSession(context.Background(), some(user), func(now time.Time, s *session.Session) session.Effects {
+						effects := revoke(now, s)
+						effects.EndUser = session.RefreshReuse
+						return effects
+					})
+				case 3:
+					var seen []session.Seen
+					for _, user := range users {
+						seen = append(seen, session.Seen{Session: some(user), Gen: 1, At: time.Now()})
+					}
+					err = n.MergeSeen(context.Background(), seen)
+				case 4, 5, 6:
+					err = login(n, user)
+				default:
+					err = n.UpdateSession(context.Background(), some(user), rotate)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	wantEqual(t, pgtest.Value[int](t, url, `SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()`), 0)
+	live := pgtest.Value[int](t, url, `SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM sessions WHERE ended_at = 0 GROUP BY user_id) AS counts`)
+	if live > 5 {
+		t.Errorf("a user has %d sessions", live)
 	}
 }
 

@@ -313,7 +313,8 @@ func (f *feed) reload(ctx context.Context, newest uint64) error {
 // prune forgets changes that every node has had time to read. It looks at the
 // oldest alone, so it costs the same however many there are.
 func (f *feed) prune(ctx context.Context, now time.Time) error {
-	const query = `DELETE FROM changes WHERE seq IN (SELECT seq FROM (SELECT seq, at FROM changes ORDER BY seq LIMIT 5000) oldest WHERE at < $1)`
+	const query = `DELETE FROM changes WHERE seq = ANY(ARRAY(
+		SELECT seq FROM (SELECT seq, at FROM changes ORDER BY seq LIMIT 5000) oldest WHERE at < $1))`
 	return f.p.do(ctx, func(t *pgTx) error {
 		if _, err := t.exec(query, micro(now.Add(-f.p.config.KeepChanges))); err != nil {
 			return fmt.Errorf("prune changes: %w", err)

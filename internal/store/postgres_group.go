@@ -15,7 +15,8 @@ import (
 // group gathers the updates of this node. Whatever waits when it comes round
 // goes into one transaction, and while that is with the database the next ones
 // gather; it never waits for more to come. One transaction is on its way at a
-// time: with two, each is half as full, and both cost as much (measured).
+// time: with two, each is half as full, and both cost as much
+// (docs/decisions/016).
 //
 // An update fails without touching its neighbours: a callback that panics or
 // breaks its contract leaves its row as it was.

@@ -1,10 +1,17 @@
-// Package store keeps everything durable in one SQLite file: sessions, events,
-// tenants, users, permissions, policies, modules and keys.
+// Package store keeps everything durable: sessions, events, tenants, users,
+// permissions, policies, modules and keys. It does so twice, in SQL written
+// plainly for each engine, and one suite of tests holds for both.
 //
-// One goroutine writes. It groups all updates that wait into one transaction,
-// so that they share one sync to the disk; readers have connections of their
-// own and wait for nobody. Whoever gets nil has been committed and synced, and
-// every change listener has run.
+// SQLite is one file for one process. One goroutine writes; it groups all
+// updates that wait into one transaction, so that they share one sync to the
+// disk; readers have connections of their own and wait for nobody.
+//
+// Postgres is one database for many nodes. Each groups its refreshes in the same
+// way, into transactions of two round trips; everything else is a transaction of
+// its own. A feed of numbered changes tells every node what to forget.
+//
+// Whoever gets nil has been committed and synced, and every change listener of
+// this node has run.
 //
 // The package decides nothing. It does not know when a refresh is allowed or
 // what a policy means: the callback of UpdateSession decides, on a row that
@@ -13,7 +20,7 @@
 //
 // Its invariants: a session that ended never lives again; an event is written
 // in the transaction of what it tells, or not at all; epochs and the numbers
-// of changes only grow; one process writes at a time.
+// of changes only grow; one process writes to a file at a time.
 package store
 
 import (

@@ -38,9 +38,27 @@ func onSQLite() engine {
 
 func TestPostgres(t *testing.T) { suite(t, onPostgres(false)) }
 
-// The same as through a pooler in transaction mode: nothing prepared, no
-// settings of a connection, nobody listens.
-func TestPostgresPooled(t *testing.T) { suite(t, onPostgres(true)) }
+// The same in the simple protocol and with nobody listening, and then through a
+// pooler in transaction mode.
+func TestPostgresSimple(t *testing.T) { suite(t, onPostgres(true)) }
+
+func TestPostgresThroughAPooler(t *testing.T) {
+	e := onPostgres(true)
+	urls := make(map[DB]string)
+	open := func(t testing.TB, url string, now func() time.Time) DB {
+		p := openPostgres(t, PostgresConfig{URL: url, turn: turned(now)})
+		urls[p] = url
+		return p
+	}
+	e.open = func(t testing.TB, now func() time.Time) DB {
+		return open(t, pgtest.Pooled(t, pgtest.Reused(t, emptied)), now)
+	}
+	e.reopen = func(t testing.TB, db DB, now func() time.Time) DB {
+		must(t, db.Close())
+		return open(t, urls[db], now)
+	}
+	suite(t, e)
+}
 
 func onPostgres(pooled bool) engine {
 	urls := make(map[DB]string)
