@@ -86,7 +86,7 @@ func again(err error, committing bool) bool {
 	if !errors.As(err, &told) {
 		return !committing && !ours(err)
 	}
-	if committing && told.Severity != "ERROR" {
+	if committing && told.SeverityUnlocalized != "ERROR" {
 		return false
 	}
 	return slices.Contains([]string{"0A000", "40001", "40P01", "55P03", "57P01", "57P02", "57P05", "25P03", "08006", "08003", "08000"}, told.Code)

@@ -145,7 +145,7 @@ func TestNobodyWaitsInACircle(t *testing.T) {
 	for i := range 24 {
 		group.Go(func() {
 			n := nodes[i%3]
-			for range 60 {
+			for range 30 {
 				user := users[rand.IntN(len(users))]
 				who := session.Scope{Tenant: "diku", UserID: user}
 				var err error
