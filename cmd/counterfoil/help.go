@@ -196,6 +196,19 @@ func (policyUnsetCommand) Help() string {
     counterfoil policy unset --tenant diku --client folio-web`
 }
 
+func (storeCopyCommand) Help() string {
+	return `Everything goes along: tenants, users, permissions, policies, modules, keys,
+sessions and events. Who is logged in stays logged in. Stop all programs on the
+source first; start them on the target with the same master key.
+
+The copy is one transaction: it is whole, and was compared, or there is none.
+Passwords are no arguments, because those are for everybody to see: set
+DB_PASSWORD, or postgres.password_file in a configuration.
+
+    counterfoil store copy --from sqlite:data/counterfoil.db --to postgres://counterfoil@db.example.org/counterfoil
+    counterfoil store copy --from postgres://counterfoil@db.example.org/counterfoil --to sqlite:copy/counterfoil.db`
+}
+
 func (migrateCommand) Help() string {
 	return `"counterfoil serve" does the same at its start. There is no way back: make a copy
 of the data directory before.

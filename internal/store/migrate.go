@@ -79,13 +79,9 @@ func migrate(ctx context.Context, conn *sqlite.Conn, known []migration, now func
 	if err := sqlitex.ExecuteTransient(conn, createMigrations, nil); err != nil {
 		return public(err)
 	}
-	var applied int
-	err := rows(conn, `SELECT version, name, checksum FROM migrations ORDER BY version`, func(stmt *sqlite.Stmt) error {
-		applied++
-		return checkApplied(known, applied, stmt.ColumnInt(0), stmt.ColumnText(1), stmt.ColumnText(2))
-	})
+	applied, err := sqliteApplied(conn, known)
 	if err != nil {
-		return public(err)
+		return err
 	}
 	for i := applied; i < len(known); i++ {
 		if err := ctx.Err(); err != nil {
@@ -96,6 +92,20 @@ func migrate(ctx context.Context, conn *sqlite.Conn, known []migration, now func
 		}
 	}
 	return nil
+}
+
+// sqliteApplied is how many migrations a store has. It changes nothing.
+func sqliteApplied(conn *sqlite.Conn, known []migration) (applied int, err error) {
+	made := false
+	err = rows(conn, `SELECT 1 FROM sqlite_schema WHERE name = 'migrations'`, func(*sqlite.Stmt) error { made = true; return nil })
+	if err != nil || !made {
+		return 0, public(err)
+	}
+	err = rows(conn, `SELECT version, name, checksum FROM migrations ORDER BY version`, func(stmt *sqlite.Stmt) error {
+		applied++
+		return checkApplied(known, applied, stmt.ColumnInt(0), stmt.ColumnText(1), stmt.ColumnText(2))
+	})
+	return applied, public(err)
 }
 
 func apply(conn *sqlite.Conn, version int, m migration, at time.Time) (err error) {

@@ -188,14 +188,7 @@ func (p *Postgres) migrate(ctx context.Context, c *pgx.ConnConfig) error {
 		return publicPostgres(err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	var encoding string
-	if err := conn.QueryRow(ctx, `SELECT current_setting('server_encoding')`).Scan(&encoding); err != nil {
-		return publicPostgres(err)
-	}
-	if encoding != "UTF8" {
-		return fmt.Errorf("the database's encoding is %s, and must be UTF8", encoding)
-	}
-	return publicPostgres(migratePostgres(ctx, conn, postgresMigrations))
+	return bringUp(ctx, conn)
 }
 
 // Close finishes what waits and closes the connections. Calling it again is

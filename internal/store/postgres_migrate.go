@@ -15,6 +15,18 @@ const createPostgresMigrations = `
 		applied_at bigint  NOT NULL
 	)`
 
+// bringUp brings a database that can hold the store to this program's schema.
+func bringUp(ctx context.Context, conn *pgx.Conn) error {
+	var encoding string
+	if err := conn.QueryRow(ctx, `SELECT current_setting('server_encoding')`).Scan(&encoding); err != nil {
+		return publicPostgres(err)
+	}
+	if encoding != "UTF8" {
+		return fmt.Errorf("the database's encoding is %s, and must be UTF8", encoding)
+	}
+	return publicPostgres(migratePostgres(ctx, conn, postgresMigrations))
+}
+
 // migratePostgres applies what is missing, each migration in a transaction of
 // its own that nobody else has at the same time: of ten starting nodes one does
 // the work, and the others find it done. The lock is the transaction's and not
