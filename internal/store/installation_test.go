@@ -1,0 +1,177 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/audit"
+	"github.com/counterfoil/counterfoil/internal/directory"
+	"github.com/counterfoil/counterfoil/internal/session"
+	"github.com/counterfoil/counterfoil/internal/token"
+)
+
+// install fills a store with something of everything: rows in each table, and
+// sessions in each state.
+func install(t *testing.T, db DB, c *clock) {
+	t.Helper()
+	installDirectory(t, db)
+	c.advance(time.Minute)
+	installModules(t, db)
+	keys := someKeys()
+	must(t, db.SaveKeys(t.Context(), keys))
+	keys[1].State, keys[1].Wrapped, keys[1].RemovedAt = token.StateRemoved, nil, c.Now()
+	must(t, db.SaveKeys(t.Context(), keys[1:2]))
+	c.advance(time.Minute)
+	installSessions(t, db, c)
+	must(t, db.AppendEvents(as(t.Context()), audit.Event{
+		Kind: audit.LoginFailed, Tenant: "diku", UserID: bob, Reason: "wrong password", Detail: map[string]string{"left": "4", "ø": "<&>"},
+	}))
+}
+
+func installDirectory(t *testing.T, db DB) {
+	t.Helper()
+	ctx := as(t.Context())
+	for _, one := range []directory.Tenant{{ID: "diku", Name: "Datalogisk Institut", Description: "på Københavns Universitet"}, {ID: "college"}, {ID: "closed"}} {
+		must(t, db.CreateTenant(ctx, one, audit.Event{Kind: audit.TenantCreated, Tenant: one.ID}))
+	}
+	must(t, db.DeleteTenant(ctx, "closed", audit.Event{Kind: audit.TenantDeleted, Tenant: "closed"}))
+	for _, one := range []struct {
+		directory.User
+		directory.Grants
+		encoded string
+	}{
+		{directory.User{ID: alice, Username: "Ålice", Active: true, FirstName: "Alice", LastName: "O'Neil \\ ;", Email: "a@example.org"},
+			directory.Grants{Permissions: []string{"orders.all", "users.item.get"}, Elevated: []string{"orders.item.delete"}}, "$argon2id$v=19$m=1,t=1,p=1$c2FsdA$aGFzaA"},
+		{directory.User{ID: bob, Username: "bob"}, directory.Grants{}, ""},
+	} {
+		one.Tenant = "diku"
+		must(t, db.CreateUser(ctx, one.User, one.Grants, one.encoded, audit.Event{Kind: audit.UserCreated, Tenant: "diku", UserID: one.User.ID}))
+	}
+	set := directory.PermissionSet{Name: "librarian", DisplayName: "Librarian", Description: "at the desk", Sub: []string{"orders.all", "x"}, ElevatedOnly: true}
+	must(t, db.SavePermissionSet(ctx, "diku", set, audit.Event{Kind: audit.PermissionChanged, Tenant: "diku"}))
+	ttl, n := session.Duration(5*time.Minute), 7
+	for _, o := range []session.PolicyOverride{
+		{Tenant: "diku", Scope: "tenant", Patch: session.PolicyPatch{AccessTTL: &ttl}},
+		{Tenant: "diku", Scope: "user", Name: alice, Patch: session.PolicyPatch{SessionsPerUser: &n}},
+	} {
+		must(t, db.SavePolicy(ctx, o, audit.Event{Kind: audit.PolicyChanged, Tenant: "diku"}))
+	}
+}
+
+func installModules(t *testing.T, db DB) {
+	t.Helper()
+	ctx, e := as(t.Context()), audit.Event{Kind: audit.ModuleChanged, Tenant: "supertenant"}
+	must(t, db.SaveModules(ctx, e,
+		directory.Module{ID: "mod-orders-1.0.0", Descriptor: []byte(`{"id":"mod-orders-1.0.0"}`)},
+		directory.Module{ID: "mod-users-2.1.0", Descriptor: []byte{0xff, 0, '\''}}))
+	sets := []directory.PermissionSet{{Name: "orders.all", Module: "mod-orders-1.0.0", Sub: []string{"orders.item.get"}}}
+	must(t, db.Enable(ctx, "diku", "mod-orders-1.0.0", "", sets, e))
+	must(t, db.SaveInstance(ctx, directory.Instance{ID: "orders-1", Module: "mod-orders-1.0.0", URL: "http://192.0.2.1:8081"}, e))
+}
+
+// installSessions makes sessions that are fresh, refreshed, struck, healed,
+// bound, ended by their owner, by an operator, by the epoch of the user and by
+// that of the tenant.
+func installSessions(t *testing.T, db DB, c *clock) {
+	t.Helper()
+	n := byte(0)
+	begin := func(tenant, user string) *session.Session {
+		n++
+		s := newSession(tenant, user, c.Now())
+		s.ID = token.SessionID{n, 0xab, 6: 0x40, 8: 0x80, 15: n}
+		s.Secret = [32]byte{n, 0, 0xff, '\'', 31: n}
+		must(t, db.CreateSession(as(t.Context()), s, 0, audit.Event{Kind: audit.Login, Tenant: tenant, UserID: user, Session: s.ID.String()}))
+		c.advance(time.Second)
+		return s
+	}
+	strike := func(open uint32) func(time.Time, *session.Session) session.Effects {
+		return func(now time.Time, s *session.Session) session.Effects {
+			s.StrikeNo, s.StrikeOpen[1], s.StrikeAt = 1, open, now
+			return session.Effects{Save: true, Events: []audit.Event{{Kind: audit.Superseded, Tenant: s.Tenant, Session: s.ID.String(), UserID: s.UserID}}}
+		}
+	}
+	ended := begin("diku", bob)
+	must(t, ignore(db.EndSessions(as(t.Context()), session.Scope{Tenant: "diku", UserID: bob}, session.RevokedByAdmin, audit.Event{Kind: audit.SessionRevoked, Tenant: "diku", UserID: bob})))
+	begin("diku", bob)
+	begin("college", alice)
+	must(t, ignore(db.EndSessions(as(t.Context()), session.Scope{Tenant: "college"}, session.TenantEnded, audit.Event{Kind: audit.TenantEnded, Tenant: "college"})))
+	begin("diku", alice)
+	refreshed, struck, healed, loggedOut := begin("diku", alice), begin("diku", alice), begin("diku", alice), begin("diku", alice)
+	for range 300 {
+		must(t, db.UpdateSession(as(t.Context()), refreshed.ID, rotate))
+	}
+	must(t, db.MergeSeen(t.Context(), []session.Seen{{Session: refreshed.ID, Gen: 300, At: c.Now().Add(time.Second), Retries: 3}}))
+	must(t, db.UpdateSession(as(t.Context()), struck.ID, strike(1)))
+	must(t, db.UpdateSession(as(t.Context()), healed.ID, strike(1)))
+	must(t, db.UpdateSession(as(t.Context()), healed.ID, strike(0)))
+	must(t, db.UpdateSession(as(t.Context()), loggedOut.ID, revoke))
+	bound := newSession("diku", alice, c.Now())
+	bound.ID, bound.Device, bound.Client, bound.LoginAddress = token.SessionID{0xff}, [32]byte{1, 31: 0xff}, session.ClientAPI, "2001:db8::1"
+	must(t, db.CreateSession(t.Context(), bound, 0))
+	if got, err := db.Session(t.Context(), ended.ID); err != nil || got.RevokedWhy != session.RevokedByAdmin {
+		t.Fatalf("%+v, %v", got, err)
+	}
+}
+
+// inventory reads everything through the public interface, a line for each row.
+func inventory(t *testing.T, db DB) string {
+	t.Helper()
+	var b strings.Builder
+	ctx := t.Context()
+	tell := func(what string, row any) { fmt.Fprintf(&b, "%s %+v\n", what, row) }
+	tenants, err := db.Tenants(ctx)
+	each(t, tenants, err, func(one directory.Tenant) {
+		tell("tenant", one)
+		users, err := db.ListUsers(ctx, one.ID, "", 1000)
+		each(t, users, err, func(u directory.User) {
+			tell("user", u)
+			grants, err := db.Grants(ctx, one.ID, u.ID)
+			must(t, err)
+			tell("grants", grants)
+			if encoded, err := db.Credential(ctx, one.ID, u.ID); err == nil {
+				tell("credential", encoded)
+			}
+			named, err := db.UserByName(ctx, one.ID, u.Username)
+			must(t, err)
+			wantEqual(t, named, u)
+		})
+		sets, err := db.PermissionSets(ctx, one.ID)
+		each(t, sets, err, func(set directory.PermissionSet) { tell("set", set) })
+	})
+	policies, err := db.Policies(ctx)
+	each(t, policies, err, func(o session.PolicyOverride) {
+		text, err := json.Marshal(o)
+		must(t, err)
+		tell("policy", string(text))
+	})
+	modules, err := db.Modules(ctx)
+	each(t, modules, err, func(m directory.Module) { tell("module", m) })
+	enabled, err := db.Enabled(ctx)
+	each(t, enabled, err, func(e directory.Enabled) { tell("enabled", e) })
+	instances, err := db.Instances(ctx)
+	each(t, instances, err, func(i directory.Instance) { tell("instance", i) })
+	keys, err := db.Keys(ctx)
+	each(t, keys, err, func(k token.StoredKey) { tell("key", k) })
+	epochs, err := db.Epochs(ctx, time.Time{})
+	each(t, epochs, err, func(c session.Change) { tell("epoch", c) })
+	ended, err := db.EndedSince(ctx, time.Time{})
+	each(t, ended, err, func(e session.EndedSession) { tell("ended", e) })
+	struck, err := db.Struck(ctx)
+	each(t, struck, err, func(s session.Struck) { tell("struck", s) })
+	page, err := db.ListSessions(ctx, session.Filter{Limit: 1000})
+	each(t, page.Sessions, err, func(s session.Session) { tell("session", s) })
+	events, err := db.Events(ctx, session.EventFilter{Limit: 1000})
+	each(t, events, err, func(e audit.Event) { tell("event", e) })
+	return b.String()
+}
+
+func each[T any](t *testing.T, all []T, err error, do func(T)) {
+	t.Helper()
+	must(t, err)
+	for _, one := range all {
+		do(one)
+	}
+}
