@@ -38,6 +38,8 @@ type Server struct {
 	Dir string
 
 	url     *url.URL
+	bin     string
+	owner   *syscall.Credential
 	command *exec.Cmd
 	exited  chan struct{}
 	output  *bytes.Buffer
@@ -51,6 +53,7 @@ var (
 	used   struct {
 		sync.Mutex
 		names, spare []string
+		servers      []*Server // those of pairs
 	}
 )
 
@@ -62,13 +65,21 @@ func Main(m *testing.M) int {
 	go func() {
 		<-interrupted
 		once.Do(func() {})
-		server.stop()
+		stopAll()
 		os.Exit(1)
 	}()
 	code := m.Run()
 	once.Do(func() {})
-	server.stop()
+	stopAll()
 	return code
+}
+
+func stopAll() {
+	used.Lock()
+	defer used.Unlock()
+	for _, s := range append(used.servers, server) {
+		s.stop()
+	}
 }
 
 // Database makes an empty database for one test and returns its URL. Without a
@@ -76,9 +87,7 @@ func Main(m *testing.M) int {
 func Database(t testing.TB) string {
 	t.Helper()
 	once.Do(func() { server, absent = find() })
-	if absent != nil {
-		skip(t, absent)
-	}
+	needs(t, absent)
 	name := fmt.Sprintf("counterfoil_test_%d_%d", os.Getpid(), made.Add(1))
 	Exec(t, server.url.String(), `CREATE DATABASE `+name+` ENCODING 'UTF8' TEMPLATE template0`)
 	used.Lock()
@@ -89,12 +98,16 @@ func Database(t testing.TB) string {
 	return own.String()
 }
 
-func skip(t testing.TB, why error) {
+// needs skips a test where there is no PostgreSQL, and fails it where CI is set.
+func needs(t testing.TB, absent error) {
 	t.Helper()
-	if ci := os.Getenv("CI"); ci != "" && ci != "false" {
-		t.Fatalf("CI needs PostgreSQL: %v", why)
+	if absent == nil {
+		return
 	}
-	t.Skipf("SKIPPED, NOTHING IS SHOWN ABOUT PostgreSQL: %v (tools/postgres.sh installs it)", why)
+	if ci := os.Getenv("CI"); ci != "" && ci != "false" {
+		t.Fatalf("CI needs PostgreSQL: %v", absent)
+	}
+	t.Skipf("SKIPPED, NOTHING IS SHOWN ABOUT PostgreSQL: %v (tools/postgres.sh installs it)", absent)
 }
 
 // Reused is a database that an earlier test left, or a new one. Making one takes
@@ -188,42 +201,68 @@ func version(path string) int {
 	return n
 }
 
-// start makes a cluster of its own and serves it on a socket in its directory
-// and on loopback, at a port that the system chose.
+// start makes a cluster of its own and serves it on a socket in its directory.
 func start(bin string) (*Server, error) {
-	dir, err := os.MkdirTemp("", "counterfoil-pg")
+	s, err := place(bin)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Dir: dir, exited: make(chan struct{}), output: &bytes.Buffer{}}
-	who, err := owner(dir)
+	err = s.tool("initdb", "-U", "postgres", "-E", "UTF8", "--locale=C", "-A", "trust", "--no-instructions", "--no-sync")
+	if err == nil {
+		err = s.serve()
+	}
 	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	data := filepath.Join(dir, "data")
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", data, "-U", "postgres", "-E", "UTF8", "--locale=C", "-A", "trust", "--no-instructions", "--no-sync")
-	initdb.SysProcAttr, initdb.Dir = &syscall.SysProcAttr{Credential: who}, dir
-	if out, err := initdb.CombinedOutput(); err != nil {
-		return nil, errors.Join(fmt.Errorf("initdb: %w: %s", err, out), os.RemoveAll(dir))
-	}
-	s.command = exec.Command(filepath.Join(bin, "postgres"), "-D", data, "-k", dir,
-		"-c", "listen_addresses=", "-c", "max_connections=200", "-c", "logging_collector=off")
-	s.command.Dir, s.command.Stdout, s.command.Stderr = dir, s.output, s.output
-	// It goes down in good order if the test binary dies.
-	s.command.SysProcAttr = &syscall.SysProcAttr{Credential: who, Pdeathsig: syscall.SIGINT}
-	if err := s.command.Start(); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	go func() {
-		_ = s.command.Wait()
-		close(s.exited)
-	}()
-	s.url = &url.URL{Scheme: "postgres", User: url.User("postgres"), Path: "/postgres", RawQuery: url.Values{"host": {dir}, "sslmode": {"disable"}}.Encode()}
-	if err := s.ready(); err != nil {
 		s.stop()
 		return nil, err
 	}
 	return s, nil
+}
+
+// place makes a directory for a server.
+func place(bin string) (*Server, error) {
+	dir, err := os.MkdirTemp("", "counterfoil-pg")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{Dir: dir, bin: bin, output: &bytes.Buffer{}}
+	s.url = &url.URL{Scheme: "postgres", User: url.User("postgres"), Path: "/postgres", RawQuery: url.Values{"host": {dir}, "sslmode": {"disable"}}.Encode()}
+	if s.owner, err = owner(dir); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return s, nil
+}
+
+func (s *Server) data() string { return filepath.Join(s.Dir, "data") }
+
+// tool runs one of the programs that make a data directory, on this server's.
+func (s *Server) tool(name string, args ...string) error {
+	c := exec.Command(filepath.Join(s.bin, name), append([]string{"-D", s.data()}, args...)...)
+	c.SysProcAttr, c.Dir = &syscall.SysProcAttr{Credential: s.owner}, s.Dir
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", name, err, out)
+	}
+	return nil
+}
+
+// serve starts the server and returns when it lets somebody in.
+func (s *Server) serve(args ...string) error {
+	s.command = exec.Command(filepath.Join(s.bin, "postgres"), append([]string{
+		"-D", s.data(), "-k", s.Dir,
+		"-c", "listen_addresses=", "-c", "max_connections=200", "-c", "logging_collector=off",
+	}, args...)...)
+	s.command.Dir, s.command.Stdout, s.command.Stderr = s.Dir, s.output, s.output
+	// It goes down in good order if the test binary dies.
+	s.command.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner, Pdeathsig: syscall.SIGINT}
+	if err := s.command.Start(); err != nil {
+		s.command = nil
+		return err
+	}
+	s.exited = make(chan struct{})
+	go func() {
+		_ = s.command.Wait()
+		close(s.exited)
+	}()
+	return s.ready()
 }
 
 // ready waits until the server lets somebody in, or ends.
@@ -264,8 +303,11 @@ func (s *Server) stop() {
 	switch {
 	case s == nil:
 		return
-	case s.command == nil:
+	case s.Dir == "":
 		s.drop()
+		return
+	case s.command == nil:
+		_ = os.RemoveAll(s.Dir)
 		return
 	}
 	stopPooler()

@@ -19,3 +19,21 @@ func TestEachTestHasADatabaseOfItsOwnThatIsDurable(t *testing.T) {
 		}
 	}
 }
+
+func TestTheStandbyHasWhatThePrimaryAcknowledged(t *testing.T) {
+	p := NewPair(t)
+	Exec(t, p.URL(), `CREATE TABLE here (n integer)`)
+	Exec(t, p.URL(), `INSERT INTO here VALUES (1)`)
+	before := p.Socket()
+	p.Kill()
+	if err := p.Promote(); err != nil {
+		t.Fatal(err)
+	}
+	if n := Value[int](t, p.URL(), `SELECT count(*)::int FROM here`); n != 1 || p.Socket() == before {
+		t.Errorf("%d rows, at the same socket: %v", n, p.Socket() == before)
+	}
+	Exec(t, p.URL(), `INSERT INTO here VALUES (2)`)
+	if err := p.Promote(); err == nil {
+		t.Error("a second standby was found")
+	}
+}

@@ -30,7 +30,7 @@ func Pooled(t testing.TB, database string) string {
 	t.Helper()
 	poolerOnce.Do(func() { poolerAbsent = startPooler() })
 	if poolerAbsent != nil {
-		skip(t, poolerAbsent)
+		needs(t, poolerAbsent)
 	}
 	direct, err := url.Parse(database)
 	if err != nil {
