@@ -213,7 +213,9 @@ func (t *tab) once(n *chaosNode, what asked, method, target string, body any, p 
 	return got
 }
 
-func (a *chaosAnswer) answered() bool { return a.status != 0 && a.status != http.StatusServiceUnavailable }
+func (a *chaosAnswer) answered() bool {
+	return a.status != 0 && a.status != http.StatusServiceUnavailable
+}
 
 // patient is how long a client asks again until it is answered.
 const patient = 60 * time.Second
