@@ -29,9 +29,7 @@ var (
 func Pooled(t testing.TB, database string) string {
 	t.Helper()
 	poolerOnce.Do(func() { poolerAbsent = startPooler() })
-	if poolerAbsent != nil {
-		needs(t, poolerAbsent)
-	}
+	needs(t, poolerAbsent)
 	direct, err := url.Parse(database)
 	if err != nil {
 		t.Fatal(err)
