@@ -6,7 +6,7 @@
 // dies. COUNTERFOIL_TEST_POSTGRES may name a server to use instead; its user
 // must be allowed to make databases.
 //
-// Only tests import it.
+// Only tests import it, and measurements.
 package pgtest
 
 import (

@@ -30,7 +30,7 @@ var rows = [][]string{
 	{"internal/folio", "internal/oauth", "internal/admin", "internal/gateway", "internal/store"},
 	{"internal/session"},
 	{"internal/token", "internal/credential", "internal/directory", "internal/audit"},
-	{"internal/pgtest"}, // for tests alone
+	{"internal/pgtest"}, // for tests and measurements alone
 }
 
 // only says which packages may import a thing, and why.
@@ -40,8 +40,8 @@ var only = []struct {
 	why     string
 }{
 	{regexp.MustCompile(`^` + module + `internal/store$`), []string{"internal/server", "bench"}, "engines change, and nobody else may notice"},
-	{regexp.MustCompile(`^(zombiezen\.com/go/sqlite|modernc\.org/|database/sql|github\.com/jackc/)`), []string{"internal/store", "internal/pgtest"}, "SQL is written in one place"},
-	{regexp.MustCompile(`^` + module + `internal/pgtest$`), []string{}, "it is for tests"},
+	{regexp.MustCompile(`^(zombiezen\.com/go/sqlite|modernc\.org/|database/sql|github\.com/jackc/)`), []string{"internal/store", "internal/pgtest", "bench"}, "SQL is written in one place"},
+	{regexp.MustCompile(`^` + module + `internal/pgtest$`), []string{"bench"}, "the program starts no database"},
 	{regexp.MustCompile(`^github\.com/prometheus/`), []string{"internal/server", "internal/gateway"}, "the heart counts through an interface of its own"},
 	{regexp.MustCompile(`^github\.com/(golang-jwt|go-jose)/`), nil, "they are what our own few lines are tested against"},
 	{regexp.MustCompile(`^crypto/ed25519$`), []string{"internal/token"}, "nothing else may touch a signing key"},
