@@ -5,7 +5,7 @@
 TOOL := go tool -modfile=tools/go.mod
 FUZZTIME ?= 10s
 
-.PHONY: build demo test postgres test-only fuzz race verify-long lint fmt docs bench bench-peers clean
+.PHONY: build demo test postgres test-only fuzz race verify-long lint fmt docs bench bench-postgres clean
 
 build: ## the binary, in bin/
 	CGO_ENABLED=0 go build -trimpath -o bin/counterfoil ./cmd/counterfoil
@@ -44,6 +44,9 @@ docs: ## what is generated from the code
 
 bench: ## side by side with bare net/http on this machine, as a table with ratios
 	go run ./bench
+
+bench-postgres: ## the same on a PostgreSQL that it starts itself, with what a refresh costs it
+	go run ./bench -store postgres
 
 clean:
 	rm -rf bin counterfoil-demo

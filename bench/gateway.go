@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 )
 
@@ -32,12 +31,12 @@ func (b *bench) measureGateway(ctx context.Context) error {
 		return err
 	}
 	defer proxy.stop()
-	data, err := os.MkdirTemp(b.dir, "gateway-")
+	h, err := b.newHome(ctx, "gateway")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(data)
-	tokens, err := b.routed(ctx, data, upstream.address)
+	defer h.remove()
+	tokens, err := routed(ctx, h, upstream.address)
 	if err != nil {
 		return err
 	}
@@ -51,7 +50,7 @@ func (b *bench) measureGateway(ctx context.Context) error {
 			address := target.address
 			var p *process
 			if address == "" {
-				if p, err = startCounterfoil(ctx, b.binary, data, target.config); err != nil {
+				if p, err = startCounterfoil(ctx, b.binary, h, target.config); err != nil {
 					return err
 				}
 				address = p.address
@@ -77,8 +76,8 @@ func (b *bench) measureGateway(ctx context.Context) error {
 	return nil
 }
 
-func (b *bench) routed(ctx context.Context, data, upstream string) ([]string, error) {
-	sh, err := openShelf(ctx, data, 32)
+func routed(ctx context.Context, h home, upstream string) ([]string, error) {
+	sh, err := openShelf(ctx, h, 32)
 	if err != nil {
 		return nil, err
 	}

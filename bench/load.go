@@ -9,8 +9,6 @@ import (
 	"net"
 	"slices"
 	"strconv"
-	"sync"
-	"time"
 )
 
 // worker is one client with one connection. It sends the bytes of a request
@@ -20,6 +18,9 @@ type worker struct {
 	conn net.Conn
 	in   *bufio.Reader
 	body []byte
+	// cookies are what the last answer set, for those who asked for them.
+	cookies     []string
+	wantCookies bool
 }
 
 func dial(address string) (*worker, error) {
@@ -44,6 +45,7 @@ func (w *worker) do(request []byte) (status int, body []byte, err error) {
 		return 0, nil, err
 	}
 	length, chunked := 0, false
+	w.cookies = w.cookies[:0]
 	for {
 		if line, err = w.in.ReadSlice('\n'); err != nil {
 			return 0, nil, err
@@ -57,10 +59,13 @@ func (w *worker) do(request []byte) (status int, body []byte, err error) {
 			}
 		} else if _, ok := header(line, "Transfer-Encoding: chunked"); ok {
 			chunked = true
+		} else if value, ok := header(line, "Set-Cookie: "); ok && w.wantCookies {
+			w.cookies = append(w.cookies, string(value))
 		}
 	}
 	if chunked {
-		return status, nil, w.skipChunks()
+		err = w.readChunks()
+		return status, w.body, err
 	}
 	w.body = slices.Grow(w.body[:0], length)[:length]
 	_, err = io.ReadFull(w.in, w.body)
@@ -74,17 +79,23 @@ func header(line []byte, name string) (value []byte, ok bool) {
 	return bytes.TrimSpace(line[len(name):]), true
 }
 
-func (w *worker) skipChunks() error {
+func (w *worker) readChunks() error {
+	w.body = w.body[:0]
 	for {
 		line, err := w.in.ReadSlice('\n')
 		if err != nil {
 			return err
 		}
-		size, err := strconv.ParseInt(string(bytes.TrimSpace(line)), 16, 64)
+		size, err := strconv.ParseInt(string(bytes.TrimSpace(line)), 16, 32)
 		if err != nil {
 			return err
 		}
-		if _, err := w.in.Discard(int(size) + 2); err != nil || size == 0 {
+		from := len(w.body)
+		w.body = slices.Grow(w.body, int(size))[:from+int(size)]
+		if _, err := io.ReadFull(w.in, w.body[from:]); err != nil {
+			return err
+		}
+		if _, err := w.in.Discard(2); err != nil || size == 0 {
 			return err
 		}
 	}
@@ -93,65 +104,6 @@ func (w *worker) skipChunks() error {
 // client is what one worker does again and again. It prepares the next request
 // from the answer to the last.
 type client func(status int, body []byte) (request []byte, err error)
-
-// figures are what one run measured.
-type figures struct {
-	perSecond float64
-	p50, p99  time.Duration
-	requests  int
-}
-
-// run drives the clients against address for a time, each in a closed loop on
-// its own connection, and measures what comes after the warm-up.
-func run(address string, clients []client, warmUp, measure time.Duration) (figures, error) {
-	var group sync.WaitGroup
-	latencies := make([][]time.Duration, len(clients))
-	faults := make([]error, len(clients))
-	begin := time.Now()
-	from, until := begin.Add(warmUp), begin.Add(warmUp+measure)
-	for i, next := range clients {
-		group.Go(func() { latencies[i], faults[i] = loop(address, next, from, until) })
-	}
-	group.Wait()
-	if err := errors.Join(faults...); err != nil {
-		return figures{}, err
-	}
-	all := slices.Concat(latencies...)
-	if len(all) == 0 {
-		return figures{}, errors.New("nothing was answered")
-	}
-	slices.Sort(all)
-	return figures{
-		perSecond: float64(len(all)) / measure.Seconds(), requests: len(all),
-		p50: all[len(all)/2], p99: all[len(all)*99/100],
-	}, nil
-}
-
-func loop(address string, next client, from, until time.Time) ([]time.Duration, error) {
-	w, err := dial(address)
-	if err != nil {
-		return nil, err
-	}
-	defer w.conn.Close()
-	took := make([]time.Duration, 0, 100_000)
-	status, body := 0, []byte(nil)
-	for {
-		request, err := next(status, body)
-		if err != nil {
-			return took, err
-		}
-		sent := time.Now()
-		if !sent.Before(until) {
-			return took, nil
-		}
-		if status, body, err = w.do(request); err != nil {
-			return took, fmt.Errorf("request: %w", err)
-		}
-		if !sent.Before(from) {
-			took = append(took, time.Since(sent))
-		}
-	}
-}
 
 // text writes an HTTP/1.1 request.
 func text(method, path, address, headers string, body []byte) []byte {

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/counterfoil/counterfoil/internal/pgtest"
 )
 
 // bench is one run.
@@ -24,6 +26,12 @@ type bench struct {
 	// binary is the program that is measured, dir where it keeps its data.
 	binary, dir string
 	table       *table
+	// postgres is where stores are, unless they are SQLite's.
+	postgres  *pgtest.Server
+	databases int
+	// stored is how many sessions the large store has, rotations how often those
+	// are rotated whose pages are counted.
+	stored, rotations int
 
 	memory  int64
 	startUp time.Duration
@@ -34,7 +42,8 @@ func main() {
 	upstream := flag.String("upstream", "", "internal: where the proxy role sends requests")
 	rounds := flag.Int("rounds", 5, "rounds, of which the median is reported")
 	measure := flag.Duration("measure", 4*time.Second, "how long each round measures")
-	only := flag.String("only", "refresh,gateway,pages,scale", "what to measure")
+	engine := flag.String("store", "sqlite", "sqlite, or postgres: a server of the bench's own")
+	only := flag.String("only", "", "what to measure: refresh, gateway, pages, scale; on postgres refresh, cost, steady, scale (default all)")
 	stored := flag.Int("sessions", 1_000_000, "sessions in the large store")
 	rotations := flag.Int("rotations", 1000, "rotations of each of 10,000 sessions for the pages")
 	flag.Parse()
@@ -44,11 +53,14 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	b := &bench{rounds: *rounds, warmUp: *measure / 4, measure: *measure, table: newTable(os.Stdout)}
-	exit(b.all(ctx, *only, *stored, *rotations))
+	b := &bench{
+		rounds: *rounds, warmUp: *measure / 4, measure: *measure, table: newTable(os.Stdout),
+		stored: *stored, rotations: *rotations,
+	}
+	exit(b.all(ctx, *engine, *only))
 }
 
-func (b *bench) all(ctx context.Context, only string, stored, rotations int) (err error) {
+func (b *bench) all(ctx context.Context, engine, only string) (err error) {
 	if b.dir, err = os.MkdirTemp("", "counterfoil-bench-"); err != nil {
 		return err
 	}
@@ -59,21 +71,32 @@ func (b *bench) all(ctx context.Context, only string, stored, rotations int) (er
 	if err := build.Run(); err != nil {
 		return fmt.Errorf("build the program: %w", err)
 	}
-	fmt.Printf("%s, %d cores, %s/%s, medians of %d rounds of %s\n\n", runtime.Version(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, b.rounds, b.measure)
-	for _, part := range strings.Split(only, ",") {
-		switch part {
-		case "refresh":
-			err = b.measureRefresh(ctx)
-		case "gateway":
-			err = b.measureGateway(ctx)
-		case "pages":
-			err = b.measurePages(ctx, rotations)
-		case "scale":
-			err = b.measureScale(ctx, stored)
-		default:
-			err = fmt.Errorf("nothing is called %q", part)
-		}
+	fmt.Printf("%s, %d cores, %s/%s, medians of %d rounds of %s\n", runtime.Version(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, b.rounds, b.measure)
+	order, parts := []string{"refresh", "gateway", "pages", "scale"}, map[string]func(context.Context) error{
+		"refresh": b.measureRefresh, "gateway": b.measureGateway, "pages": b.measurePages, "scale": b.measureScale,
+	}
+	if engine == "postgres" {
+		stop, err := b.usePostgres(ctx)
 		if err != nil {
+			return err
+		}
+		defer stop()
+		order, parts = []string{"refresh", "cost", "steady", "scale"}, map[string]func(context.Context) error{
+			"refresh": b.measurePostgres, "cost": b.measureCost, "steady": b.measureSteady, "scale": b.measureScale,
+		}
+	} else if engine != "sqlite" {
+		return fmt.Errorf("no store is called %q", engine)
+	}
+	fmt.Println()
+	if only != "" {
+		order = strings.Split(only, ",")
+	}
+	for _, part := range order {
+		measure := parts[part]
+		if measure == nil {
+			return fmt.Errorf("nothing is called %q", part)
+		}
+		if err := measure(ctx); err != nil {
 			return fmt.Errorf("%s: %w", part, err)
 		}
 	}

@@ -53,15 +53,18 @@ func startRole(ctx context.Context, role, upstream string) (*process, error) {
 	return p, nil
 }
 
-// startCounterfoil starts the real binary on a data directory and waits until
+// startCounterfoil starts the real binary on a home and waits until
 // it has announced itself.
-func startCounterfoil(ctx context.Context, binary, data, config string) (*process, error) {
-	file := filepath.Join(data, "bench.yaml")
+func startCounterfoil(ctx context.Context, binary string, h home, config string) (*process, error) {
+	file := filepath.Join(h.data, "bench.yaml")
 	port, err := freePort()
 	if err != nil {
 		return nil, err
 	}
-	config += fmt.Sprintf("\ndata: %s\nlisten: 127.0.0.1:%d\ninternal_listen: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\nlog: {level: warn}\n", data, port)
+	if h.store != "" {
+		config += fmt.Sprintf("\nstore: %q", h.store)
+	}
+	config += fmt.Sprintf("\ndata: %s\nlisten: 127.0.0.1:%d\ninternal_listen: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\nlog: {level: warn}\n", h.data, port)
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return nil, err
 	}
@@ -88,7 +91,7 @@ func startCounterfoil(ctx context.Context, binary, data, config string) (*proces
 		case <-time.After(2 * time.Millisecond):
 		}
 	}
-	running, err := os.ReadFile(filepath.Join(data, "running.json"))
+	running, err := os.ReadFile(filepath.Join(h.data, "running.json"))
 	if err != nil {
 		return nil, errors.Join(err, p.stop())
 	}

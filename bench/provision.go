@@ -26,16 +26,16 @@ const descriptor = `{"id": "` + module + `", "provides": [{"id": "bench", "versi
   {"methods": ["GET"], "pathPattern": "/orders", "permissionsRequired": ["orders.collection.get"], "modulePermissions": ["users.item.get"]}
 ]}], "permissionSets": [{"permissionName": "orders.collection.get"}]}`
 
-// shelf is a data directory filled with what a measurement needs.
+// shelf is a home filled with what a measurement needs.
 type shelf struct {
 	server *server.Server
 	users  []string
 }
 
-// openShelf opens a data directory while nothing runs on it, with a tenant and
-// users.
-func openShelf(ctx context.Context, data string, users int) (*shelf, error) {
-	config := &server.Config{Data: data, Demo: true, LogTo: io.Discard}
+// openShelf opens what Counterfoil keeps while nothing runs on it, with a tenant
+// and users.
+func openShelf(ctx context.Context, h home, users int) (*shelf, error) {
+	config := &server.Config{Data: h.data, Store: h.store, Demo: true, LogTo: io.Discard}
 	config.SetDefaults()
 	s, err := server.OpenOffline(ctx, config)
 	if err != nil {

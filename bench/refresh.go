@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 )
 
 // folioExact makes every accepted refresh a committed rotation: there is no
@@ -98,24 +97,16 @@ func (b *bench) measureRefresh(ctx context.Context) error {
 
 // rotate measures rotations, each connection with a session of its own.
 func (b *bench) rotate(ctx context.Context, sessions int) (figures, error) {
-	data, err := os.MkdirTemp(b.dir, "refresh-")
+	h, err := b.newHome(ctx, "refresh")
 	if err != nil {
 		return figures{}, err
 	}
-	defer os.RemoveAll(data)
-	sh, err := openShelf(ctx, data, 32)
+	defer h.remove()
+	tokens, err := fresh(ctx, h, sessions)
 	if err != nil {
 		return figures{}, err
 	}
-	rows, err := sh.sessions(ctx, sessions)
-	tokens := make([]string, len(rows))
-	for i := range rows {
-		tokens[i] = sh.refreshToken(&rows[i], 1)
-	}
-	if err := errors.Join(err, sh.close(ctx)); err != nil {
-		return figures{}, err
-	}
-	p, err := startCounterfoil(ctx, b.binary, data, folioExact)
+	p, err := startCounterfoil(ctx, b.binary, h, folioExact)
 	if err != nil {
 		return figures{}, err
 	}
@@ -148,12 +139,12 @@ func roundRobin(address string, tokens []string, connections int) []client {
 
 // repeat measures answers that write nothing.
 func (b *bench) repeat(ctx context.Context, kind string) (figures, error) {
-	data, err := os.MkdirTemp(b.dir, kind+"-")
+	h, err := b.newHome(ctx, kind)
 	if err != nil {
 		return figures{}, err
 	}
-	defer os.RemoveAll(data)
-	sh, err := openShelf(ctx, data, 32)
+	defer h.remove()
+	sh, err := openShelf(ctx, h, 32)
 	if err != nil {
 		return figures{}, err
 	}
@@ -168,7 +159,7 @@ func (b *bench) repeat(ctx context.Context, kind string) (figures, error) {
 	if err := sh.close(ctx); err != nil {
 		return figures{}, err
 	}
-	p, err := startCounterfoil(ctx, b.binary, data, withGrace)
+	p, err := startCounterfoil(ctx, b.binary, h, withGrace)
 	if err != nil {
 		return figures{}, err
 	}
