@@ -58,6 +58,13 @@ type task struct {
 	done         func()
 }
 
+// errRefused is from a server that is measured and failed: it is no figure.
+// errOver is from a worker that has nothing left to do.
+var (
+	errRefused = errors.New("refused")
+	errOver    = errors.New("over")
+)
+
 // drive lets workers do their tasks on a schedule.
 func drive(workers int, s *schedule, start func(i int) (task, error)) (figures, error) {
 	var group sync.WaitGroup
@@ -82,14 +89,18 @@ func drive(workers int, s *schedule, start func(i int) (task, error)) (figures, 
 func (t task) loop(s *schedule) (took []time.Duration, answered int, err error) {
 	took = make([]time.Duration, 0, 100_000)
 	for {
-		if err := t.prepare(); err != nil {
+		if err := t.prepare(); errors.Is(err, errOver) {
+			return took, answered, nil
+		} else if err != nil {
 			return took, answered, err
 		}
 		due, ok := s.next()
 		if !ok {
 			return took, answered, nil
 		}
-		if err := t.act(); err != nil {
+		if err := t.act(); errors.Is(err, errRefused) {
+			continue
+		} else if err != nil {
 			return took, answered, fmt.Errorf("request: %w", err)
 		}
 		answered++

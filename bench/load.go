@@ -31,6 +31,14 @@ func dial(address string) (*worker, error) {
 	return &worker{conn: conn, in: bufio.NewReaderSize(conn, 16<<10), body: make([]byte, 0, 4<<10)}, nil
 }
 
+// again replaces a connection that the server closed, if it lets anybody in.
+func (w *worker) again(address string) {
+	_ = w.conn.Close()
+	if fresh, err := dial(address); err == nil {
+		w.conn, w.in = fresh.conn, fresh.in
+	}
+}
+
 // do sends a whole request and returns status and body of the answer. The
 // body is good until the next call.
 func (w *worker) do(request []byte) (status int, body []byte, err error) {
@@ -38,8 +46,11 @@ func (w *worker) do(request []byte) (status int, body []byte, err error) {
 		return 0, nil, err
 	}
 	line, err := w.in.ReadSlice('\n')
-	if err != nil || len(line) < 12 {
-		return 0, nil, errors.Join(errors.New("no status line"), err)
+	if err != nil {
+		return 0, nil, fmt.Errorf("no status line: %w", err)
+	}
+	if len(line) < 12 {
+		return 0, nil, errors.New("no status line")
 	}
 	if status, err = strconv.Atoi(string(line[9:12])); err != nil {
 		return 0, nil, err

@@ -46,6 +46,7 @@ func main() {
 	only := flag.String("only", "", "what to measure: refresh, gateway, pages, scale; on postgres refresh, cost, steady, scale (default all)")
 	stored := flag.Int("sessions", 1_000_000, "sessions in the large store")
 	rotations := flag.Int("rotations", 1000, "rotations of each of 10,000 sessions for the pages")
+	peer := peerFlags()
 	flag.Parse()
 	if *role != "" {
 		exit(serveRole(*role, *upstream))
@@ -56,6 +57,10 @@ func main() {
 	b := &bench{
 		rounds: *rounds, warmUp: *measure / 4, measure: *measure, table: newTable(os.Stdout),
 		stored: *stored, rotations: *rotations,
+	}
+	if *peer.name != "" {
+		exit(peer.measure(ctx, b))
+		return
 	}
 	exit(b.all(ctx, *engine, *only))
 }

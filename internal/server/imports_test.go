@@ -30,7 +30,7 @@ var rows = [][]string{
 	{"internal/folio", "internal/oauth", "internal/admin", "internal/gateway", "internal/store"},
 	{"internal/session"},
 	{"internal/token", "internal/credential", "internal/directory", "internal/audit"},
-	{"internal/pgtest"}, // for tests and measurements alone
+	{"internal/pgtest", "bench/peers"}, // for tests and measurements alone
 }
 
 // only says which packages may import a thing, and why.
