@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -127,5 +128,47 @@ func TestAnOpenLoopCountsWaiting(t *testing.T) {
 	}
 	if got.requests != 100 || got.p99 < 500*time.Millisecond {
 		t.Errorf("one worker of 100/s had %d arrivals of 1000/s, the slowest waited %s", got.requests, got.p99)
+	}
+}
+
+// The adapters of this program are tested on this program.
+func TestCounterfoilIsATargetLikeOthers(t *testing.T) {
+	b := &bench{dir: t.TempDir()}
+	b.binary = filepath.Join(b.dir, "counterfoil")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", b.binary, "../cmd/counterfoil").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	h, err := b.newHome(t.Context(), "target")
+	if err != nil {
+		t.Fatal(err)
+	}
+	current, err := fresh(t.Context(), h, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := startCounterfoil(t.Context(), b.binary, h, folioExact)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens := filepath.Join(b.dir, "tokens")
+	if err := os.WriteFile(tokens, []byte(strings.Join(current, "\n")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, adapter := range []string{"counterfoil", "counterfoil-cookie", "mod-login"} {
+		o, err := openOther(adapter, "http://"+p.address, tokens, "", tenant, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.refusals = make(map[string]int)
+		got, err := o.run(2, closedLoop(0, 50*time.Millisecond))
+		if err != nil || len(o.refusals) > 0 || o.kept > 0 || got.requests < 4 {
+			t.Errorf("%s: %d refreshes, %d kept, refused %v: %v", adapter, got.requests, o.kept, o.refusals, err)
+		}
+		if err := o.save(tokens); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.stop(); err != nil {
+		t.Fatal(err)
 	}
 }
