@@ -254,6 +254,46 @@ func TestAHeldRowStopsNobodyElse(t *testing.T) {
 	must(t, p.UpdateSession(t.Context(), held.ID, rotate))
 }
 
+// A node is stopped between reading a row and writing it. The others get the row
+// before a request has lost its patience, and what the node does when it wakes
+// has no effect.
+func TestANodeThatIsStoppedHoldsNoRowForLong(t *testing.T) {
+	for name, pooled := range map[string]bool{"prepared": false, "pooled": true} {
+		t.Run(name, func(t *testing.T) {
+			nodes := newNodes(t, pgtest.Reused(t, emptied), 2, PostgresConfig{Pooled: pooled})
+			s := newSession("diku", alice, time.Now())
+			must(t, nodes[0].CreateSession(t.Context(), s, 0))
+			reading, wake := make(chan struct{}), make(chan struct{})
+			var once sync.Once
+			var group sync.WaitGroup
+			group.Go(func() {
+				err := nodes[0].UpdateSession(context.Background(), s.ID, func(now time.Time, row *session.Session) session.Effects {
+					once.Do(func() { close(reading); <-wake })
+					return rotate(now, row)
+				})
+				if !errors.Is(err, session.ErrUnavailable) {
+					t.Errorf("the node that was stopped: %v", err)
+				}
+			})
+			<-reading
+			began := time.Now()
+			err := session.ErrUnavailable
+			for errors.Is(err, session.ErrUnavailable) && time.Since(began) < 10*time.Second {
+				err = nodes[1].UpdateSession(t.Context(), s.ID, rotate)
+			}
+			must(t, err)
+			if waited := time.Since(began); waited > 5*time.Second {
+				t.Errorf("it held the row for %s", waited)
+			}
+			close(wake)
+			group.Wait()
+			got, err := nodes[1].Session(t.Context(), s.ID)
+			must(t, err)
+			wantEqual(t, got.Gen, 2)
+		})
+	}
+}
+
 // A database that accepts everything and answers nothing is given up within the
 // patience of a request.
 func TestADatabaseThatHangsIsGivenUp(t *testing.T) {
