@@ -86,7 +86,7 @@ type Config struct {
 type PostgresSettings struct {
 	PasswordFile string `yaml:"password_file" doc:"file that holds the password, and nothing else; DB_PASSWORD in the environment wins"`
 	ServerPEM    string `yaml:"server_pem" doc:"PEM file with the certificates by which the server is known; its name is verified then"`
-	Connections  int    `yaml:"connections" default:"10" doc:"most connections, beside five for refreshes and news"`
+	Connections  int    `yaml:"connections" default:"10" doc:"most connections, beside four for refreshes and news"`
 	Pooled       bool   `yaml:"pooled" default:"false" doc:"the URL leads to a pooler that lends connections for one transaction, such as PgBouncer"`
 	Listen       string `yaml:"listen" doc:"URL past the pooler, to hear of changes at once; without one, a node asks five times a second"`
 

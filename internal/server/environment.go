@@ -69,7 +69,7 @@ func (c *Config) database(lookup func(string) (string, bool)) error {
 		if err != nil {
 			return errors.New("is not a number")
 		}
-		c.Postgres.Connections = n
+		c.Postgres.Connections = max(1, n-reservedConns)
 	}
 	host := value("DB_HOST", "")
 	if host == "" {
@@ -82,6 +82,10 @@ func (c *Config) database(lookup func(string) (string, bool)) error {
 	c.Store = u.String()
 	return nil
 }
+
+// reservedConns are the connections of a node beside postgres.connections: three
+// for refreshes and the feed, one to listen. FOLIO's pool is all there are.
+const reservedConns = 4
 
 // legacyTenants refuses what mod-authtoken would do by default. There, an
 // unset variable means every tenant.

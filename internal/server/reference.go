@@ -85,7 +85,7 @@ const referenceEnvironment = `
 | ` + "`COUNTERFOIL_MASTER_KEY`" + ` | the master key itself, 32 bytes in base64 or hex, instead of ` + "`master_key_file`" + ` |
 | ` + "`COUNTERFOIL_DATA`" + `, ` + "`COUNTERFOIL_LISTEN`" + `, ` + "`COUNTERFOIL_INTERNAL_LISTEN`" + `, ` + "`COUNTERFOIL_ADMIN_LISTEN`" + ` | instead of ` + "`data`, `listen`, `internal_listen`, `admin_listen`" + ` |
 | ` + "`DB_HOST`, `DB_PORT`, `DB_USERNAME`, `DB_DATABASE`" + ` | as FOLIO's storage modules read them; with ` + "`DB_HOST`" + ` set, they are the ` + "`store`" + `. Defaults 5432, root, db |
-| ` + "`DB_PASSWORD`, `DB_SERVER_PEM`, `DB_MAXPOOLSIZE`" + ` | password, certificates of the server as PEM text, and instead of ` + "`postgres.connections`" + ` |
+| ` + "`DB_PASSWORD`, `DB_SERVER_PEM`, `DB_MAXPOOLSIZE`" + ` | password, certificates of the server as PEM text, and how many connections in all |
 | ` + "`TOKEN_EXPIRATION_SECONDS`" + ` | as mod-authtoken reads it: ` + "`accessToken:600,refreshToken:604800;tenantId:diku,accessToken:300`" + `. refreshToken is the idle lifetime; where no grace is set, it shrinks with the access token |
 | ` + "`LEGACY_TOKEN_TENANTS`" + ` | unset or empty: no tenant gets tokens that never expire. Anything else is refused |
 | ` + "`LOGIN_COOKIE_SAMESITE`" + ` | Strict, Lax or None, as mod-login reads it |
