@@ -105,6 +105,23 @@ func (p *Pair) Kill() {
 	p.primary.kill()
 }
 
+// StopStandby stops the standby with all its processes, and returns what wakes
+// them: as long as they sleep, no commit is answered.
+func (p *Pair) StopStandby() (wake func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	first := p.standby.command.Process.Pid
+	all := append([]int{first}, children(first)...)
+	for _, pid := range all {
+		_ = syscall.Kill(pid, syscall.SIGSTOP)
+	}
+	return sync.OnceFunc(func() {
+		for _, pid := range all {
+			_ = syscall.Kill(pid, syscall.SIGCONT)
+		}
+	})
+}
+
 // Promote makes the standby the primary, and returns when it is.
 func (p *Pair) Promote() error {
 	p.mu.Lock()
