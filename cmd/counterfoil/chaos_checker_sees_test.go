@@ -71,6 +71,16 @@ func TestTheCheckerSees(t *testing.T) {
 			{0, 10, "a", refreshes, 1, 422, 0, superseded},
 			{20, 30, "a", refreshes, 2, 201, 2, nil},
 		}, nil},
+		{"a logout after a refusal that a killed node did not tell", "", []scriptLine{
+			{0, 10, "a", refreshes, 1, 201, 2, nil},
+			{50, 3100, "b", refreshes, 1, 0, 0, nil},
+			{9000, 9010, "c", refreshes, 2, 422, 0, nil},
+		}, []fault{{milliseconds(3090), milliseconds(3200), "b", dead}}},
+		{"a logout after an answer within the window that was lost", "was logged out", []scriptLine{
+			{0, 10, "a", refreshes, 1, 201, 2, nil},
+			{50, 2900, "b", refreshes, 1, 0, 0, nil},
+			{9000, 9010, "c", refreshes, 2, 422, 0, nil},
+		}, []fault{{milliseconds(2890), milliseconds(3200), "b", dead}}},
 		{"a fresh access token refused", "fresh access token", []scriptLine{{0, 10, "a", calls, 1, 401, 0, nil}}, nil},
 		{"an old access token refused", "", []scriptLine{{0, 10, "a", calls, 1, 401, 0, stale}}, nil},
 		{"a fault of the program", "no client expects", []scriptLine{{0, 10, "a", calls, 1, 500, 0, nil}}, nil},

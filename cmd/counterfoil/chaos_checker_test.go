@@ -29,6 +29,7 @@ type violation struct {
 type verdict struct {
 	violations []violation // the first one first
 	recoveries int         // late ones
+	unheard    int         // sessions that may have ended by a refusal that was lost
 }
 
 // check holds a history against the promises: no client that follows the
@@ -41,7 +42,7 @@ type verdict struct {
 func (h *history) check(l limits) verdict {
 	v := verdict{}
 	for session, list := range h.bySession() {
-		s := sessionCheck{h: h, limits: l, session: session, list: list, v: &v}
+		s := sessionCheck{h: h, limits: l, session: session, list: list, v: &v, windows: map[uint64]time.Duration{}}
 		s.logouts()
 		s.twice()
 		s.undone()
@@ -50,11 +51,16 @@ func (h *history) check(l limits) verdict {
 	return v
 }
 
+// never is later than anything.
+const never = time.Duration(1<<63 - 1)
+
 type sessionCheck struct {
 	h *history
 	limits
 	session string
 	list    []asked // by start
+	// windows is until when a generation's predecessor may have been a retry.
+	windows map[uint64]time.Duration
 	v       *verdict
 }
 
@@ -74,11 +80,15 @@ const early = time.Second
 // logouts finds refusals that nobody gave reason for. An end that was asked for
 // is a reason from when it was sent, acknowledged or not, and so is a thief.
 func (s *sessionCheck) logouts() {
-	reason := time.Duration(1<<63 - 1)
+	reason := never
 	for i := range s.list {
 		if a := &s.list[i]; a.thief || a.act == logsOut || a.act == revokes {
 			reason = min(reason, a.start)
 		}
+	}
+	if unheard := s.unheard(); unheard < reason {
+		reason = unheard
+		s.v.unheard++
 	}
 	for i := range s.list {
 		a := &s.list[i]
@@ -96,11 +106,24 @@ func (s *sessionCheck) logouts() {
 	}
 }
 
+// unheard is when a client may first have been told that its token is superseded,
+// by a node that died before the answer was out. Nothing is promised to who does
+// not hear that: the strike stays open.
+func (s *sessionCheck) unheard() time.Duration {
+	first := never
+	for i := range s.list {
+		a := &s.list[i]
+		if a.act == refreshes && a.status == 0 && s.window(a.gen+1) < a.end && s.broken(a.node, a.start, a.end, dead) {
+			first = min(first, a.start)
+		}
+	}
+	return first
+}
+
 // twice finds generations with two successors, and replaced tokens that were
 // accepted although neither the retry window nor late recovery allow it.
 func (s *sessionCheck) twice() {
 	marks := map[uint64]uint32{}
-	windows := map[uint64]time.Duration{} // until when a generation's predecessor is surely no longer a retry
 	recovered := 0
 	for i := range s.list {
 		a := &s.list[i]
@@ -120,14 +143,14 @@ func (s *sessionCheck) twice() {
 			s.blame(a, "a token was accepted two generations after its own")
 		case known > a.gen && a.got != a.gen+1:
 			s.blame(a, "a token that was replaced was accepted as the newest")
-		case known > a.gen && a.start > s.window(windows, a.got):
+		case known > a.gen && a.start > s.window(a.got):
 			if recovered++; recovered > s.budget {
 				s.blame(a, "more late recoveries than the budget allows")
 			}
 			if u := s.used(a.got, a.start); u != nil {
 				s.blame(a, "a replaced token was accepted beyond grace although its successor was used before (%.3f s, node %s)", u.end.Seconds(), u.node)
 			}
-			windows[a.got] = a.end + s.grace
+			s.windows[a.got] = a.end + s.grace
 			s.v.recoveries++
 		}
 	}
@@ -145,18 +168,18 @@ func (s *sessionCheck) newest(before time.Duration) (gen uint64) {
 
 // window is when the retry window of a generation was over at the latest, which
 // began before anybody was given it.
-func (s *sessionCheck) window(windows map[uint64]time.Duration, gen uint64) time.Duration {
-	if end, known := windows[gen]; known {
+func (s *sessionCheck) window(gen uint64) time.Duration {
+	if end, known := s.windows[gen]; known {
 		return end
 	}
-	first := time.Duration(1<<63 - 1 - int64(s.grace))
+	first := never - s.grace
 	for i := range s.list {
 		if a := &s.list[i]; a.granted() && a.got == gen && a.gen == gen-1 {
 			first = min(first, a.end)
 		}
 	}
-	windows[gen] = first + s.grace
-	return windows[gen]
+	s.windows[gen] = first + s.grace
+	return s.windows[gen]
 }
 
 // used finds a use of a generation that was over before a time. What only a node
@@ -175,7 +198,7 @@ func (s *sessionCheck) used(gen uint64, before time.Duration) *asked {
 // undone finds tokens that were served after the end of their session had been
 // acknowledged: refresh tokens at once, access tokens after the lag.
 func (s *sessionCheck) undone() {
-	over := time.Duration(1<<63 - 1)
+	over := never
 	for i := range s.list {
 		if a := &s.list[i]; a.act == logsOut && a.status == 204 || a.act == revokes && a.status == 200 {
 			over = min(over, a.end)

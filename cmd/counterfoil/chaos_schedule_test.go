@@ -79,11 +79,11 @@ func (c *campaign) strike(n *chaosNode, what string, d *dice) {
 		n.link.mend()
 	case slow:
 		n.link.delay.Store(int64(d.between(10*time.Millisecond, 100*time.Millisecond)))
-		time.Sleep(d.between(c.sizes.cut/2, 2*c.sizes.cut))
+		time.Sleep(d.between(c.sizes.cut/2, c.sizes.cut))
 		n.link.delay.Store(0)
 	case deaf:
 		n.link.loses.Store(200)
-		time.Sleep(d.between(c.sizes.cut, 2*c.sizes.cut))
+		time.Sleep(d.between(c.sizes.cut/2, c.sizes.cut))
 		n.link.loses.Store(0)
 	}
 }
