@@ -30,7 +30,7 @@ type commands struct {
 	Session   sessionCommand   `cmd:"" help:"See sessions, why they ended, and end them."`
 	Key       keyCommand       `cmd:"" help:"See and rotate keys."`
 	Policy    policyCommand    `cmd:"" help:"See and set lifetimes and the refresh rule, for a tenant, a client or a user."`
-	Store     storeCommand     `cmd:"" help:"Move a whole installation between SQLite and PostgreSQL."`
+	Store     storeCommand     `cmd:"" help:"Move a whole installation between SQLite and PostgreSQL; tell the program that its database was restored."`
 	Migrate   migrateCommand   `cmd:"" help:"Bring the database to this version's schema, and stop."`
 	Version   versionCommand   `cmd:"" help:"Print the version."`
 }

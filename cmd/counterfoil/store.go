@@ -10,7 +10,9 @@ import (
 )
 
 type storeCommand struct {
-	Copy storeCopyCommand `cmd:"" help:"Move a whole installation from SQLite to PostgreSQL, or back, live sessions included."`
+	Copy     storeCopyCommand     `cmd:"" help:"Move a whole installation from SQLite to PostgreSQL, or back, live sessions included."`
+	Adopt    storeAdoptCommand    `cmd:"" help:"After a restore and before serving: let its sessions catch up instead of ending them."`
+	Restored storeRestoredCommand `cmd:"" help:"After a restore on a machine that remembers nothing: end all sessions."`
 }
 
 type storeCopyCommand struct {

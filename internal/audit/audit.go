@@ -25,6 +25,10 @@ const (
 	StrikeHealed      Kind = "strike_healed"      // the owner proved that it holds the newest token
 	RefreshReuse      Kind = "refresh_reuse"      // a used token came back and the session ended
 	GenerationAhead   Kind = "generation_ahead"   // a genuine token newer than the row: a restored database
+	GenerationAdopted Kind = "generation_adopted" // such a token moved its session on, as an operator had allowed
+	StoreTurnedBack   Kind = "store_turned_back"  // the database was restored, or lost commits: all sessions end
+	AdoptionBegan     Kind = "adoption_began"     // an operator lets sessions of a restored database catch up
+	AdoptionEnded     Kind = "adoption_ended"     // the sessions that did not are over
 	TagMismatch       Kind = "tag_mismatch"       // inner tag wrong: the row was altered or a key leaked
 	ClockBackwards    Kind = "clock_backwards"    // the store's clock went behind a session's last rotation
 	Logout            Kind = "logout"             // the user ended the session

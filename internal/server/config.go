@@ -78,6 +78,8 @@ type Config struct {
 	MasterKey []byte `yaml:"-"`
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time `yaml:"-"`
+	// MarkEvery is how often the database's mark moves on; 0 is 2 s.
+	MarkEvery time.Duration `yaml:"-"`
 	// LogTo is where the log goes; nil is standard error.
 	LogTo io.Writer `yaml:"-"`
 }

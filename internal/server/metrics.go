@@ -26,6 +26,9 @@ type metrics struct {
 	flushed  *prometheus.GaugeVec
 	failed   prometheus.Counter
 
+	turnedBack prometheus.Counter
+	settings   *prometheus.GaugeVec
+
 	// hit, miss and series are the children of the vectors above, so that no
 	// request looks them up by strings.
 	hit, miss prometheus.Counter
@@ -62,8 +65,14 @@ func newMetrics() *metrics {
 		failed: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "counterfoil_seen_flush_errors_total", Help: "Flushes of seen generations that failed.",
 		}),
+		turnedBack: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "counterfoil_store_turned_back_total", Help: "How often this node ended all sessions because the database was restored or lost commits.",
+		}),
+		settings: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "counterfoil_database_setting_safe", Help: "1 if a setting of the database lets nothing be lost that was acknowledged, as seen at the start.",
+		}, []string{"setting"}),
 	}
-	m.registry.MustRegister(m.requests, m.duration, m.refresh, m.logins, m.ended, m.cache, m.flushed, m.failed,
+	m.registry.MustRegister(m.requests, m.duration, m.refresh, m.logins, m.ended, m.cache, m.flushed, m.failed, m.turnedBack, m.settings,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.hit, m.miss = m.cache.WithLabelValues("hit"), m.cache.WithLabelValues("miss")
 	return m
@@ -106,6 +115,14 @@ type requestLabels struct {
 type requestSeries struct {
 	requests prometheus.Counter
 	duration prometheus.Observer
+}
+
+func (m *metrics) durable(setting string, safe bool) {
+	value := 0.0
+	if safe {
+		value = 1
+	}
+	m.settings.WithLabelValues(setting).Set(value)
 }
 
 func (m *metrics) Refreshed(outcome string) { m.refresh.WithLabelValues(outcome).Inc() }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/counterfoil/counterfoil/internal/admin"
@@ -37,6 +38,10 @@ func HasStore(c *Config) bool {
 	_, err := os.Stat(strings.TrimPrefix(c.Store, "sqlite:"))
 	return err == nil
 }
+
+// runningFile is where a running program tells the commands of other processes
+// how to reach it.
+func runningFile(data string) string { return filepath.Join(data, "running.json") }
 
 // FindRunning reads how to reach the program that uses the data directory.
 // It returns false if none has announced itself there.

@@ -43,6 +43,7 @@ type Server struct {
 	sessions *session.Service
 	gateway  *gateway.Gateway
 	admin    *admin.Handler
+	marker   *marker
 
 	listeners   map[string]net.Listener
 	handlers    map[string]http.Handler
@@ -63,6 +64,10 @@ func Open(ctx context.Context, c *Config) (_ *Server, err error) {
 			err = errors.Join(err, s.Close(context.WithoutCancel(ctx)))
 		}
 	}()
+	if err := s.marker.start(ctx); err != nil {
+		return nil, err
+	}
+	s.durability(ctx)
 	if err := s.loadCertificate(); err != nil {
 		return nil, err
 	}
@@ -109,6 +114,9 @@ func OpenOffline(ctx context.Context, c *Config) (_ *Server, err error) {
 		return nil, err
 	}
 	if err := s.openSessions(ctx); err != nil {
+		return nil, err
+	}
+	if s.marker, err = newMarker(s); err != nil {
 		return nil, err
 	}
 	s.admin = &admin.Handler{
@@ -302,6 +310,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
+	case err = <-s.marker.replaced:
 	}
 	s.log.Info("shutting down, requests in flight are finished", "drain", time.Duration(s.config.Drain).String())
 	drain, done := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(s.config.Drain))
@@ -357,6 +366,9 @@ func (s *Server) Close(ctx context.Context) error {
 	if s.sessions != nil {
 		faults = append(faults, s.sessions.Close(ctx))
 	}
+	if s.marker != nil {
+		s.marker.end(ctx)
+	}
 	if s.db != nil {
 		faults = append(faults, s.db.Close())
 	}
@@ -384,7 +396,3 @@ func newLogger(c *Config) (*slog.Logger, error) {
 	}
 	return slog.New(actorHandler{handler}), nil
 }
-
-// runningFile is where a running program tells the commands of other processes
-// how to reach it.
-func runningFile(data string) string { return filepath.Join(data, "running.json") }

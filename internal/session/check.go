@@ -58,6 +58,9 @@ func (s *Service) Check(ctx context.Context, raw string, accept ...token.Kind) (
 	if !now.Before(c.Expires) || own && !now.Before(c.IssuedAt.Add(s.Policies.MaxAccessTTL())) {
 		return Caller{}, ErrTokenExpired
 	}
+	if own && s.undone(c.IssuedAt) {
+		return Caller{}, ErrTokenExpired
+	}
 	if !s.Trusted(now) {
 		return Caller{}, fmt.Errorf("%w: this node has not heard of revocations for too long", ErrUnavailable)
 	}

@@ -74,18 +74,22 @@ type Presented struct {
 	FlushedAt time.Time
 	// Expiry is the session's absolute end.
 	Expiry time.Time
+	// Restored is whether the row is that of a restored database, and an operator
+	// lets sessions catch up. What was given out since the backup is not known.
+	Restored bool
 }
 
 // Outcome is what the rule decided.
 type Outcome uint8
 
-// The outcomes. Rotated, Floored, Retried and Recovered are answered with
-// tokens, all others with a refusal.
+// The outcomes. Rotated, Floored, Retried, Recovered and Adopted are answered
+// with tokens, all others with a refusal.
 const (
 	Rotated Outcome = iota + 1
 	Floored
 	Retried
 	Recovered
+	Adopted
 	Altered     // inner tag wrong; alarm
 	Ended       // revoked or expired; final
 	NotAllowed  // not now; not final
@@ -113,7 +117,7 @@ type Verdict struct {
 }
 
 // Granted is whether tokens are given.
-func (v Verdict) Granted() bool { return v.Outcome >= Rotated && v.Outcome <= Recovered }
+func (v Verdict) Granted() bool { return v.Outcome >= Rotated && v.Outcome <= Adopted }
 
 // Final is whether the session is over, so that the client may forget its token.
 func (v Verdict) Final() bool { return v.Outcome == Ended || v.Outcome == Reused }
@@ -131,15 +135,16 @@ func (v Verdict) Final() bool { return v.Outcome == Ended || v.Outcome == Reused
 //	 4   inner tag wrong                               Altered     –            alarm
 //	 5   revoked, idle or absolute expiry passed       Ended       –            final
 //	 6   user, tenant, client, binding not allowed     NotAllowed  –
-//	 7   g > G                                         Ahead       –            alarm
+//	 7   g > G, restored, no strike open               Adopted     gen = g + 1, rotated_at = window_at = now
+//	     g > G otherwise                               Ahead       –            alarm
 //	 8   strikes open, now − strike_at > H             Reused      revoke       final
 //	 9   g = G, healed strikes closed, none open,      Rotated     gen + 1, rotated_at = window_at = now
 //	     age ≥ F
 //	10   g = G otherwise                               Floored     strikes, only if changed
 //	11   strict, g < G                                 Reused      revoke       final, by scope
-//	12   g = G − 1, age < W                            Retried     –
+//	12   g = G − 1, age < W, not restored              Retried     –
 //	13   g = G − 1, none open, seen_gen < G, rotated   Recovered   late_n + 1, window_at = now
-//	     ≤ 24 h ago, budget left, feed complete
+//	     ≤ 24 h ago, budget left, feed complete, not restored
 //	14   as 13, feed behind for at most 5 minutes      Unready     –            503, Retry-After
 //	15   g < G, carries the nonce of an open strike    StaleAgain  –
 //	16   g < G, fewer than 4 strikes open              Stale       strike opened, strike_at if the first
@@ -148,6 +153,10 @@ func (v Verdict) Final() bool { return v.Outcome == Ended || v.Outcome == Reused
 //
 // Rows 10 and 12 to 17 never match with W = 0, which is FOLIO-exact: F, H and
 // the budget are 0 then, and the rule is strict.
+//
+// Restored is a row that may be behind its owner. Whoever holds a newer token
+// moves it on; the caller sees to it that this happens once. Its older tokens
+// are given nothing, since nobody knows any more what reached whom.
 //
 // A refusal is a verdict that is committed like any other, not an error, so a
 // theft that was noticed cannot be rolled back. If the clock is more than a
@@ -172,6 +181,10 @@ func (f Family) Present(p Presented, r Rule, now time.Time) (Family, Verdict) {
 		return say(5, Ended)
 	case !p.Allowed:
 		return say(6, NotAllowed)
+	case p.Gen > f.Gen && p.Restored && !f.Struck():
+		f.rotate(p.Gen, now)
+		v.Changed = true
+		return say(7, Adopted)
 	case p.Gen > f.Gen:
 		return say(7, Ahead)
 	case f.Struck() && now.Sub(f.StrikeAt) > r.Heal:
@@ -181,9 +194,8 @@ func (f Family) Present(p Presented, r Rule, now time.Time) (Family, Verdict) {
 		v.Healed = f.heal(p.Heals)
 		v.Changed = v.Healed > 0
 		if !f.Struck() && (age >= r.Floor || backwards) {
-			f.SeenGen = max(f.SeenGen, f.Gen)
-			f.Gen++
-			f.RotatedAt, f.WindowAt, v.Changed = now, now, true
+			f.rotate(p.Gen, now)
+			v.Changed = true
 			return say(9, Rotated)
 		}
 		return say(10, Floored)
@@ -192,7 +204,7 @@ func (f Family) Present(p Presented, r Rule, now time.Time) (Family, Verdict) {
 	switch {
 	case r.Strict:
 		return revoke(11)
-	case previous && (age < r.Grace || backwards):
+	case previous && (age < r.Grace || backwards) && !p.Restored:
 		return say(12, Retried)
 	case previous && f.mayRecover(p, r, now):
 		if !f.RotatedAt.Before(p.FlushedAt) {
@@ -213,6 +225,13 @@ func (f Family) Present(p Presented, r Rule, now time.Time) (Family, Verdict) {
 		return say(16, Stale)
 	}
 	return revoke(17)
+}
+
+// rotate makes the successor of a generation that its owner has shown.
+func (f *Family) rotate(shown uint64, now time.Time) {
+	f.SeenGen = max(f.SeenGen, shown)
+	f.Gen = shown + 1
+	f.RotatedAt, f.WindowAt = now, now
 }
 
 // StrikesDue is row T: it ends the session whose strikes nobody healed.
@@ -291,7 +310,7 @@ func (f Family) mayRecover(p Presented, r Rule, now time.Time) bool {
 	if now.Sub(f.LateSince) >= lateWindow {
 		spent = 0
 	}
-	return !f.Struck() && max(f.SeenGen, p.Seen) < f.Gen &&
+	return !p.Restored && !f.Struck() && max(f.SeenGen, p.Seen) < f.Gen &&
 		now.Sub(f.RotatedAt) <= lateWindow && spent < r.LateBudget
 }
 

@@ -37,7 +37,7 @@ func (m *familyMachine) some(t *rapid.T) time.Duration {
 func (m *familyMachine) present(t *rapid.T) {
 	gens := []uint64{m.family.Gen, m.family.Gen - 1, m.family.Gen - 1, 1}
 	if rapid.IntRange(0, 30).Draw(t, "ahead") == 30 {
-		gens = []uint64{m.family.Gen + 1}
+		gens = []uint64{m.family.Gen + 1, m.family.Gen + 7}
 	}
 	gen := rapid.SampledFrom(gens).Draw(t, "gen")
 	flushed := rapid.SampledFrom([]time.Duration{-1, 0, 1, time.Hour}).Draw(t, "flushed after the rotation")
@@ -51,10 +51,11 @@ func (m *familyMachine) present(t *rapid.T) {
 		Seen:      rapid.SampledFrom([]uint64{0, 0, 0, m.family.Gen - 1, m.family.Gen}).Draw(t, "seen"),
 		FlushedAt: m.family.RotatedAt.Add(flushed),
 		Expiry:    rotationTime.Add(400 * lateWindow),
+		Restored:  rapid.IntRange(0, 9).Draw(t, "restored") == 9,
 	}
 	before := m.family
 	after, v := before.Present(given, m.rule, m.now)
-	m.check(t, before, after, v.Changed)
+	m.check(t, before, after, v.Changed, v.Outcome == Adopted)
 	m.checkVerdict(t, given, before, after, v)
 	m.family = after
 	if v.Outcome == Stale {
@@ -66,7 +67,7 @@ func (m *familyMachine) present(t *rapid.T) {
 }
 
 // check is what holds of everything that changes a family.
-func (m *familyMachine) check(t *rapid.T, before, after Family, changed bool) {
+func (m *familyMachine) check(t *rapid.T, before, after Family, changed, adopted bool) {
 	switch {
 	case changed == (before == after):
 		t.Fatalf("changed is %v:\n%+v\n%+v", changed, before, after)
@@ -77,7 +78,7 @@ func (m *familyMachine) check(t *rapid.T, before, after Family, changed bool) {
 		!after.LateSince.After(before.LateSince) && after.LateN <= before.LateN && after.RevokedAt.IsZero() &&
 		after.openStrikes() >= before.openStrikes():
 		t.Fatalf("written, and nothing went forward:\n%+v\n%+v", before, after)
-	case after.Gen > before.Gen+1:
+	case after.Gen > before.Gen+1 && !adopted:
 		t.Fatalf("the generation jumped from %d to %d", before.Gen, after.Gen)
 	case after.Gen > before.Gen && after.Struck():
 		t.Fatalf("the generation moved while strikes %v were open", after.StrikeOpen)
@@ -119,11 +120,15 @@ func (m *familyMachine) checkVerdict(t *rapid.T, given Presented, before, after 
 		t.Fatal("tokens of a session that had ended")
 	case v.Granted() && !(given.Genuine && given.Allowed):
 		t.Fatal("tokens for who must not have any")
-	case v.Granted() && given.Gen != before.Gen && given.Gen != before.Gen-1:
+	case v.Outcome == Adopted && (!given.Restored || given.Gen <= before.Gen || after.Gen != given.Gen+1 || before.Struck()):
+		t.Fatalf("generation %d of %d, restored %v, adopted as %d", given.Gen, before.Gen, given.Restored, after.Gen)
+	case v.Granted() && given.Restored && given.Gen < before.Gen:
+		t.Fatalf("tokens of a restored session for generation %d of %d", given.Gen, before.Gen)
+	case v.Granted() && given.Gen != before.Gen && given.Gen != before.Gen-1 && v.Outcome != Adopted:
 		t.Fatalf("tokens for generation %d of %d", given.Gen, before.Gen)
 	case opened != (v.Outcome == Stale) || opened && !after.isOpen(v.Strike):
 		t.Fatalf("%s with strike %d, open %v", v.Outcome, v.Strike, after.StrikeOpen)
-	case (after.Gen > before.Gen) != (v.Outcome == Rotated):
+	case (after.Gen > before.Gen) != (v.Outcome == Rotated || v.Outcome == Adopted):
 		t.Fatalf("%s from generation %d to %d", v.Outcome, before.Gen, after.Gen)
 	case (after.RevokedAt != before.RevokedAt) != (v.Outcome == Reused):
 		t.Fatalf("%s, revoked from %v to %v", v.Outcome, before.RevokedAt, after.RevokedAt)
@@ -181,7 +186,7 @@ func playFamily(t *rapid.T, rule Rule) {
 		},
 		"look at the strikes": func(t *rapid.T) {
 			after, v := m.family.StrikesDue(m.rule, m.now)
-			m.check(t, m.family, after, v.Changed)
+			m.check(t, m.family, after, v.Changed, false)
 			if v.Granted() || v.Changed != (after.RevokedAt != m.family.RevokedAt) {
 				t.Fatalf("verdict %+v", v)
 			}

@@ -16,7 +16,8 @@ type memory struct {
 	epochs map[epochKey]uint64
 }
 
-// epochKey names a tenant's epoch when userID is empty.
+// epochKey names a tenant's epoch when userID is empty, and when tenant is empty,
+// too, that of all tenants, which a restore moves.
 type epochKey struct{ tenant, userID string }
 
 func (m *memory) init() {
@@ -33,11 +34,16 @@ func (m *memory) end(id token.SessionID, at time.Time) {
 }
 
 // raise moves an epoch. Epochs compose by max, so that news may arrive in any
-// order.
+// order. A restore of the store is the exception: epochs from before it are of
+// sessions that are over by its own, and may be higher than those that the
+// store now gives out.
 func (m *memory) raise(tenant, userID string, epoch uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	key := epochKey{tenant, userID}
+	if key == (epochKey{}) && epoch > m.epochs[key] {
+		clear(m.epochs)
+	}
 	m.epochs[key] = max(m.epochs[key], epoch)
 }
 
@@ -55,8 +61,16 @@ func (m *memory) over(id token.SessionID, tenant, userID string, tenantEpoch, us
 	if _, ended := m.ended[id]; ended {
 		return true
 	}
-	return tenantEpoch < m.epochs[epochKey{tenant, ""}] ||
+	return tenantEpoch < max(m.epochs[epochKey{}], m.epochs[epochKey{tenant, ""}]) ||
 		userID != "" && userEpoch < m.epochs[epochKey{tenant, userID}]
+}
+
+// restored is whether sessions of this epoch ended because the database was
+// restored.
+func (m *memory) restored(tenantEpoch uint64) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return tenantEpoch < m.epochs[epochKey{}]
 }
 
 // forget drops sessions that ended before t.

@@ -140,14 +140,18 @@ func (d *decision) decide(now time.Time, row *Session) Effects {
 		// An epoch ends sessions without touching their rows; the row learns
 		// of it here.
 		row.RevokedAt, row.RevokedWhy = now, TenantEnded
+		if s.memory.restored(row.TenantEpoch) {
+			row.RevokedWhy = StoreRestored
+		}
 		d.verdict = Verdict{Outcome: Ended, Row: 5, Changed: true}
-		return Effects{Save: true}
+		return Effects{Save: true, Events: d.events(row, true)}
 	}
 	bound := d.bound(row)
 	seen, flushedAt := s.seen.known(row.ID, row.RotatedAt)
 	if others := s.Cluster.FlushedAt(); others.Before(flushedAt) {
 		flushedAt = others
 	}
+	adopt := s.adoptable(row, now)
 	presented := Presented{
 		Gen:       d.opened.Gen,
 		Genuine:   s.Tokens.RefreshMatches(row.Binding(), d.opened),
@@ -156,12 +160,16 @@ func (d *decision) decide(now time.Time, row *Session) Effects {
 		Seen:      seen,
 		FlushedAt: flushedAt,
 		Expiry:    row.AbsoluteExpiry,
+		Restored:  adopt > 0,
 	}
 	row.Family, d.verdict = row.Present(presented, d.policy.Rule(), now)
 	effects := Effects{Save: d.verdict.Changed, Events: d.events(row, bound)}
 	switch d.verdict.Outcome {
 	case Rotated:
 		row.LastAddress, row.LastActivity = d.actor.Address, now
+	case Adopted:
+		row.LastAddress, row.LastActivity = d.actor.Address, now
+		row.TenantEpoch = adopt // once: it is not behind any more
 	case Reused:
 		row.RevokedBy = "refresh rule"
 		if d.policy.EndUser {
@@ -215,6 +223,8 @@ func (d *decision) events(row *Session, bound bool) []audit.Event {
 		tell(audit.StrikeHealed, "the owner came back with the newest token")
 	}
 	switch d.verdict.Outcome {
+	case Adopted:
+		tell(audit.GenerationAdopted, "a genuine token is newer than the restored row, which moved on to it")
 	case Recovered:
 		tell(audit.LateRecovery, "an answer was lost; its token was given again")
 	case Stale:
@@ -224,7 +234,11 @@ func (d *decision) events(row *Session, bound bool) []audit.Event {
 	case Altered:
 		alarm(audit.TagMismatch, "the session's row was altered, or a key leaked")
 	case Ahead:
-		alarm(audit.GenerationAhead, "a genuine token is newer than the row: the database was restored")
+		alarm(audit.GenerationAhead, ahead)
+	case Ended:
+		if row.RevokedWhy == StoreRestored && d.opened.Gen > row.Gen && d.service.Tokens.RefreshMatches(row.Binding(), d.opened) {
+			alarm(audit.GenerationAhead, ahead)
+		}
 	case NotAllowed:
 		if !bound {
 			alarm(audit.BindingMismatch, "refreshed from another "+string(d.policy.Binding)+" than at login")
@@ -232,6 +246,8 @@ func (d *decision) events(row *Session, bound bool) []audit.Event {
 	}
 	return list
 }
+
+const ahead = "a genuine token is newer than the row: the database was restored"
 
 func reuseReason(row int) string {
 	switch row {
@@ -329,7 +345,7 @@ var outcomeNames = [...]string{
 	0: "none", Rotated: "rotated", Floored: "floor", Retried: "retry", Recovered: "late_recovery",
 	Altered: "tag_mismatch", Ended: "ended", NotAllowed: "not_allowed", Ahead: "generation_ahead",
 	Reused: "reuse", Unready: "feed_behind", Stale: "superseded", StaleAgain: "superseded_again",
-	strikesOver: "strikes_over",
+	strikesOver: "strikes_over", Adopted: "adopted",
 }
 
 // String is the outcome's name in metrics.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -53,6 +54,7 @@ type Service struct {
 	verified *lru.Cache[tokenHash, *verified]
 	alarmed  *lru.Cache[alarmKey, time.Time]
 	strikes  strikes
+	adoption atomic.Pointer[Adoption]
 
 	stop    context.CancelFunc
 	running sync.WaitGroup

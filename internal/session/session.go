@@ -29,7 +29,8 @@ type Session struct {
 	Secret [32]byte
 	Family
 	// TenantEpoch and UserEpoch are the epochs at login. The session is over
-	// when either has moved.
+	// when either has moved. A session that catches up with a restored database
+	// gets the newest one of the tenant.
 	TenantEpoch, UserEpoch uint64
 	CreatedAt              time.Time
 	// AbsoluteExpiry is fixed at login and bound into the inner tag.
@@ -78,6 +79,7 @@ const (
 	UserDeleted     Reason = "user_deleted"
 	PasswordChanged Reason = "password_changed"
 	TenantEnded     Reason = "tenant_ended"
+	StoreRestored   Reason = "store_restored"
 )
 
 // The internal errors, translated once at each edge.

@@ -116,8 +116,8 @@ type Feed interface {
 	// EndedSince lists the sessions that ended at or after t: those whose
 	// access tokens may still live.
 	EndedSince(ctx context.Context, t time.Time) ([]EndedSession, error)
-	// Epochs lists the epochs of tenants, and of users whose epoch moved at or
-	// after t.
+	// Epochs lists the epoch of all tenants, which restores move, those of
+	// tenants, and of users whose epoch moved at or after t, in this order.
 	Epochs(ctx context.Context, t time.Time) ([]Change, error)
 	// Struck lists the live sessions with an open strike.
 	Struck(ctx context.Context) ([]Struck, error)

@@ -129,6 +129,14 @@ var copiedTables = []table{
 		{"reason", text},
 		{"detail", text},
 	}},
+	// The marks go along, or the nodes would take the copy for another database
+	// than the one that they remember.
+	{name: "marks", key: "incarnation", made: "n = 1 AND at = 0", columns: []column{
+		{"incarnation", text}, {"own", truth}, {"n", number}, {"at", number},
+	}},
+	{name: "adoption", key: "one", made: "epoch = 0", columns: []column{
+		{"one", number}, {"epoch", number}, {"since", number}, {"until", number},
+	}},
 	// The number of the newest change: whoever compares it with an older one must
 	// not find that it went back.
 	{name: "feed", key: "one", made: "seq = 0", columns: []column{

@@ -43,8 +43,11 @@ func installDirectory(t *testing.T, db DB) {
 		directory.Grants
 		encoded string
 	}{
-		{directory.User{ID: alice, Username: "Ålice", Active: true, FirstName: "Alice", LastName: "O'Neil \\ ;", Email: "a@example.org"},
-			directory.Grants{Permissions: []string{"orders.all", "users.item.get"}, Elevated: []string{"orders.item.delete"}}, "$argon2id$v=19$m=1,t=1,p=1$c2FsdA$aGFzaA"},
+		{
+			directory.User{ID: alice, Username: "Ålice", Active: true, FirstName: "Alice", LastName: "O'Neil \\ ;", Email: "a@example.org"},
+			directory.Grants{Permissions: []string{"orders.all", "users.item.get"}, Elevated: []string{"orders.item.delete"}},
+			"$argon2id$v=19$m=1,t=1,p=1$c2FsdA$aGFzaA",
+		},
 		{directory.User{ID: bob, Username: "bob"}, directory.Grants{}, ""},
 	} {
 		one.Tenant = "diku"

@@ -70,6 +70,8 @@ type Postgres struct {
 	group        *group
 	feed         *feed
 	health       health
+	// place is where the database was when it was opened, for people.
+	place string
 
 	stopping atomic.Bool
 	close    sync.Once
@@ -139,7 +141,7 @@ func OpenPostgres(ctx context.Context, c PostgresConfig) (_ *Postgres, err error
 	if p.feed, err = openFeed(ctx, p, base.ConnConfig); err != nil {
 		return nil, publicPostgres(err)
 	}
-	p.group = newGroup(p)
+	p.group, p.place = newGroup(p), p.wherever(ctx)
 	return p, nil
 }
 

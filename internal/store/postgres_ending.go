@@ -40,13 +40,18 @@ const (
 	// among them: how long is too long is a policy's business.
 	pgLockLive = `SELECT ` + sessionColumns + ` FROM sessions
 		WHERE user_id = $1 AND tenant = $2 AND absolute_expiry > $3 AND ended_at = 0
-		AND tenant_epoch >= coalesce((SELECT n FROM epochs WHERE epochs.tenant = $2 AND epochs.user_id = ''), 0)
+		AND tenant_epoch >= coalesce((SELECT max(n) FROM epochs WHERE epochs.tenant IN ('', $2) AND epochs.user_id = ''), 0)
 		ORDER BY id FOR UPDATE`
 	// pgCountLive bounds from above how many sessions of a user live.
 	pgCountLive = `SELECT count(*) FROM sessions WHERE user_id = $1 AND tenant = $2 AND absolute_expiry > $3 AND ended_at = 0`
 	pgReadEpoch = `SELECT n FROM epochs WHERE tenant = $1 AND user_id = $2`
-	pgMoveEpoch = `INSERT INTO epochs (tenant, user_id, n, at) VALUES ($1, $2, 1, $3)
-		ON CONFLICT (tenant, user_id) DO UPDATE SET n = epochs.n + 1, at = excluded.at RETURNING n`
+	// pgNewestEpoch is what sessions of a tenant get that begin now: they are of
+	// after whatever was restored.
+	pgNewestEpoch = `SELECT coalesce(max(n), 0)::bigint FROM (
+		SELECT n FROM epochs WHERE tenant IN ('', $1::text) AND user_id = '' UNION ALL SELECT epoch FROM adoption) AS newest (n)`
+	pgMoveEpoch = `INSERT INTO epochs (tenant, user_id, n, at)
+		SELECT $1::text, $2::text, 1 + CASE WHEN $2::text = '' THEN (` + pgNewestEpoch + `) ELSE 0 END, $3::bigint
+		ON CONFLICT (tenant, user_id) DO UPDATE SET n = greatest(epochs.n + 1, excluded.n), at = excluded.at RETURNING n`
 )
 
 // lockLive reads the live sessions of a user under their locks.
@@ -63,6 +68,13 @@ func readEpoch(tenant, userID string, into *uint64) statement {
 		sql: pgReadEpoch, args: []any{tenant, userID},
 		reset: func() { *into = 0 }, each: func(row pgx.CollectableRow) error { return row.Scan(into) },
 	}
+}
+
+// readNewestEpoch reads what a session gets that begins now.
+func readNewestEpoch(tenant string, into *uint64) statement {
+	s := readEpoch(tenant, "", into)
+	s.sql, s.args = pgNewestEpoch, []any{tenant}
+	return s
 }
 
 // moveEpoch ends every session of the tenant, or user, that began before.
@@ -159,7 +171,7 @@ func (p *Postgres) endingUser(ctx context.Context, who session.Scope, apply func
 }
 
 const pgCountTenant = `SELECT count(*) FROM sessions WHERE tenant = $1 AND ended_at = 0 AND absolute_expiry > $2
-	AND tenant_epoch >= coalesce((SELECT n FROM epochs WHERE epochs.tenant = $1 AND epochs.user_id = ''), 0)`
+	AND tenant_epoch >= coalesce((SELECT max(n) FROM epochs WHERE epochs.tenant IN ('', $1) AND epochs.user_id = ''), 0)`
 
 // endTenant counts before, in nobody's way: a million rows take a while. How many
 // they were is told where it can be; that they end does not wait for it.

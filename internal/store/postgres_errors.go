@@ -67,7 +67,7 @@ func publicPostgres(err error) error {
 func ours(err error) bool {
 	for _, known := range []error{
 		session.ErrNotFound, session.ErrUnavailable, session.ErrInvalid, directory.ErrExists, directory.ErrInvalid,
-		errMisuse, errUnreadable, ErrSchema,
+		session.ErrTurnedBack, errMisuse, errUnreadable, ErrSchema,
 	} {
 		if errors.Is(err, known) {
 			return true

@@ -21,7 +21,7 @@ const (
 
 	pgListRest = ` AND ($3 = '' OR client = $3)
 		AND ($5::bigint = 0 OR (ended_at = 0 AND absolute_expiry > $5::bigint AND tenant_epoch >=
-			coalesce((SELECT n FROM epochs WHERE epochs.tenant = sessions.tenant AND epochs.user_id = ''), 0)))
+			coalesce((SELECT max(n) FROM epochs WHERE epochs.tenant IN ('', sessions.tenant) AND epochs.user_id = ''), 0)))
 		AND seq < $6 ORDER BY seq DESC LIMIT $7`
 )
 

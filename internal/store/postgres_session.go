@@ -19,6 +19,8 @@ type pgRow struct {
 	// struck is what the column struck_at holds, and ends what ended_at is to
 	// hold, 0 if the session does not end in this transaction.
 	struck, ends int64
+	// epoch is what the column tenant_epoch holds.
+	epoch uint64
 	// dirty is whether the row is in the transaction's list of those to write.
 	dirty bool
 	// broken is why the row cannot be read. That is its own session's fault and
@@ -39,7 +41,7 @@ func scanRow(row pgx.CollectableRow, r *pgRow) error {
 	copy(r.Secret[:], secret)
 	copy(r.Device[:], device)
 	r.Client = client(name)
-	r.TenantEpoch, r.UserEpoch = uint64(tenantEpoch), uint64(userEpoch)
+	r.TenantEpoch, r.UserEpoch, r.epoch = uint64(tenantEpoch), uint64(userEpoch), uint64(tenantEpoch)
 	r.CreatedAt, r.AbsoluteExpiry = fromMicro(created), fromMicro(expiry)
 	var b state
 	copy(b[:], encoded)
@@ -56,7 +58,7 @@ const (
 	pgLockSessions = `SELECT ` + sessionColumns + ` FROM sessions WHERE id = ANY($1::bytea[]) ORDER BY id FOR UPDATE`
 	pgLockWith     = `SELECT ` + sessionColumns + ` FROM sessions WHERE id = ANY(ARRAY(
 			SELECT id FROM sessions WHERE user_id = $1 AND tenant = $2 AND absolute_expiry > $3 AND ended_at = 0
-			AND tenant_epoch >= coalesce((SELECT n FROM epochs WHERE epochs.tenant = $2 AND epochs.user_id = ''), 0)
+			AND tenant_epoch >= coalesce((SELECT max(n) FROM epochs WHERE epochs.tenant IN ('', $2) AND epochs.user_id = ''), 0)
 			UNION SELECT $4::bytea)) ORDER BY id FOR UPDATE`
 
 	pgInsertSession = `INSERT INTO sessions (id, created_at, absolute_expiry, tenant_epoch, user_epoch, struck_at, ended_at,
@@ -68,9 +70,9 @@ const (
 	// pgUpdateSessions is for the rare changes that indexes follow.
 	pgUpdateSessions = `UPDATE sessions SET state = new.state, struck_at = new.struck_at,
 		ended_at = CASE WHEN new.ended_at = 0 THEN sessions.ended_at ELSE new.ended_at END,
-		ended_why = new.ended_why, ended_by = new.ended_by
-		FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::bigint[], $5::text[], $6::text[])
-			AS new (id, state, struck_at, ended_at, ended_why, ended_by) WHERE sessions.id = new.id`
+		ended_why = new.ended_why, ended_by = new.ended_by, tenant_epoch = new.tenant_epoch
+		FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::bigint[])
+			AS new (id, state, struck_at, ended_at, ended_why, ended_by, tenant_epoch) WHERE sessions.id = new.id`
 )
 
 // Session reads one session.
@@ -118,24 +120,24 @@ func (t *pgTx) save(r *pgRow, before *session.Session) error {
 // those whose end or strike an index follows in another.
 func queueSessions(b *pgx.Batch, rows []*pgRow) {
 	var ids, states, rareIDs, rareStates [][]byte
-	var struck, ended []int64
+	var struck, ended, epochs []int64
 	var why, by []string
 	for _, r := range rows {
 		encoded := encodeState(&r.Session)
 		now := struckAt(&r.Session)
-		if r.ends == 0 && now == r.struck {
+		if r.ends == 0 && now == r.struck && r.TenantEpoch == r.epoch {
 			ids, states = append(ids, r.ID[:]), append(states, encoded[:])
 			continue
 		}
 		rareIDs, rareStates = append(rareIDs, r.ID[:]), append(rareStates, encoded[:])
-		struck, ended = append(struck, now), append(ended, r.ends)
+		struck, ended, epochs = append(struck, now), append(ended, r.ends), append(epochs, int64(r.TenantEpoch))
 		why, by = append(why, clean(string(r.RevokedWhy))), append(by, clean(r.RevokedBy))
 	}
 	if len(ids) > 0 {
 		b.Queue(pgUpdateStates, ids, states)
 	}
 	if len(rareIDs) > 0 {
-		b.Queue(pgUpdateSessions, rareIDs, rareStates, struck, ended, why, by)
+		b.Queue(pgUpdateSessions, rareIDs, rareStates, struck, ended, why, by, epochs)
 	}
 }
 
@@ -166,7 +168,7 @@ func (p *Postgres) CreateSession(ctx context.Context, one *session.Session, limi
 		return t.evict(ctx, one, limit)
 	},
 		lockUser(one.Tenant, one.UserID),
-		readEpoch(one.Tenant, "", &tenantEpoch), readEpoch(one.Tenant, one.UserID, &userEpoch),
+		readNewestEpoch(one.Tenant, &tenantEpoch), readEpoch(one.Tenant, one.UserID, &userEpoch),
 		statement{sql: pgCountLive, args: []any{one.UserID, one.Tenant, micro(p.Now())}, each: func(row pgx.CollectableRow) error {
 			return row.Scan(&living)
 		}},

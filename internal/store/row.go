@@ -13,11 +13,14 @@ type row struct {
 }
 
 // allowed is whether a callback kept its contract. Only what the family, the
-// activity and the end of a session are made of can change; a callback that
+// activity and the end of a session are made of can change, and its epoch grow; a callback that
 // changes more, or wakes the dead, has a fault that must not be stored in part.
 func allowed(s, before *session.Session) error {
 	if fixed(*s) != fixed(*before) {
 		return misuse("what is fixed at login was changed")
+	}
+	if s.TenantEpoch < before.TenantEpoch {
+		return misuse("the epoch of a session went back")
 	}
 	if !before.RevokedAt.IsZero() && !sameEnd(s, before) {
 		return misuse("a session that ended cannot change its end")
@@ -46,9 +49,10 @@ func sameEnd(a, b *session.Session) bool {
 	return a.RevokedAt.Equal(b.RevokedAt) && a.RevokedWhy == b.RevokedWhy && a.RevokedBy == b.RevokedBy
 }
 
-// fixed returns what never changes after the login.
+// fixed returns what never changes after the login. The epoch of the tenant
+// does once, when a session catches up with a restored database.
 func fixed(s session.Session) session.Session {
-	s.Family = session.Family{}
+	s.Family, s.TenantEpoch = session.Family{}, 0
 	s.LastActivity, s.LastAddress, s.Retries, s.RevokedBy = time.Time{}, "", 0, ""
 	return s
 }

@@ -19,7 +19,7 @@ const selectLive = `SELECT ` + sessionColumns + ` FROM sessions INDEXED BY sessi
 	WHERE user_id = ?1 AND tenant = ?2 AND absolute_expiry > ?3 AND ended_at = 0 AND tenant_epoch >= ?4`
 
 func (t *tx) live(tenant, userID string) ([]row, error) {
-	epoch, err := t.epoch(tenant, "")
+	epoch, err := t.number(`SELECT coalesce(max(n), 0) FROM epochs WHERE tenant IN ('', ?1) AND user_id = ''`, tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +124,7 @@ func (s *SQLite) EndSessions(ctx context.Context, who session.Scope, why session
 
 const countTenant = `SELECT count(*) FROM sessions INDEXED BY sessions_tenant
 	WHERE tenant = ?1 AND ended_at = 0 AND absolute_expiry > ?2
-	AND tenant_epoch >= coalesce((SELECT n FROM epochs WHERE tenant = ?1 AND user_id = ''), 0)`
+	AND tenant_epoch >= coalesce((SELECT max(n) FROM epochs WHERE tenant IN ('', ?1) AND user_id = ''), 0)`
 
 // endTenant counts before, on a connection that nobody waits for: a million
 // rows take a while.

@@ -27,7 +27,7 @@ func (s *SQLite) EndedSince(ctx context.Context, t time.Time) ([]session.EndedSe
 
 // Epochs lists epochs as the changes that moved them.
 func (s *SQLite) Epochs(ctx context.Context, t time.Time) ([]session.Change, error) {
-	const query = `SELECT tenant, user_id, n, at FROM epochs WHERE user_id = '' OR at >= ?1`
+	const query = `SELECT tenant, user_id, n, at FROM epochs WHERE user_id = '' OR at >= ?1 ORDER BY tenant, user_id`
 	return list(ctx, s, query, func(stmt *sqlite.Stmt) (session.Change, error) {
 		return session.Change{
 			Kind: session.EpochMoved, Tenant: stmt.ColumnText(0), UserID: stmt.ColumnText(1),
@@ -52,10 +52,16 @@ func (t *tx) epoch(tenant, userID string) (uint64, error) {
 	return uint64(n), err
 }
 
+// newestEpoch is what sessions of a tenant get that begin now: they are of after
+// whatever was restored.
+const newestEpoch = `SELECT coalesce(max(n), 0) FROM (
+	SELECT n FROM epochs WHERE tenant IN ('', ?1) AND user_id = '' UNION ALL SELECT epoch FROM adoption)`
+
 // moveEpoch ends every session of the tenant, or user, that began before.
 func (t *tx) moveEpoch(tenant, userID string) error {
-	err := t.exec(`INSERT INTO epochs (tenant, user_id, n, at) VALUES (?1, ?2, 1, ?3)
-		ON CONFLICT (tenant, user_id) DO UPDATE SET n = n + 1, at = excluded.at`, tenant, userID, micro(t.at))
+	err := t.exec(`INSERT INTO epochs (tenant, user_id, n, at)
+		SELECT ?1, ?2, 1 + CASE WHEN ?2 = '' THEN (`+newestEpoch+`) ELSE 0 END, ?3 WHERE true
+		ON CONFLICT (tenant, user_id) DO UPDATE SET n = max(n + 1, excluded.n), at = excluded.at`, tenant, userID, micro(t.at))
 	if err != nil {
 		return err
 	}

@@ -68,14 +68,14 @@ const (
 		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 0, 0, '', '')`
 	updateState = `UPDATE sessions SET state = ?2 WHERE seq = ?1`
 	// updateSession is for the rare changes that indexes follow.
-	updateSession = `UPDATE sessions SET state = ?2, struck_at = ?3, ended_at = ?4, ended_why = ?5, ended_by = ?6
+	updateSession = `UPDATE sessions SET state = ?2, struck_at = ?3, ended_at = ?4, ended_why = ?5, ended_by = ?6, tenant_epoch = ?7
 		WHERE seq = ?1`
 )
 
 // CreateSession stores a new session and fills in its epochs.
 func (s *SQLite) CreateSession(ctx context.Context, one *session.Session, limit int, events ...audit.Event) error {
 	return s.writer.do(ctx, func(t *tx) error {
-		tenantEpoch, err := t.epoch(one.Tenant, "")
+		newest, err := t.number(newestEpoch, one.Tenant)
 		if err != nil {
 			return err
 		}
@@ -83,14 +83,14 @@ func (s *SQLite) CreateSession(ctx context.Context, one *session.Session, limit 
 		if err != nil {
 			return err
 		}
-		one.TenantEpoch, one.UserEpoch = tenantEpoch, userEpoch
+		one.TenantEpoch, one.UserEpoch = uint64(newest), userEpoch
 		b := encodeState(one)
 		device := one.Device[:]
 		if one.Device == [32]byte{} {
 			device = nil
 		}
 		err = t.exec(insertSession, one.ID[:], one.Tenant, one.UserID, one.Username, one.Client, one.Secret[:], device,
-			tenantEpoch, userEpoch, micro(one.CreatedAt), micro(one.AbsoluteExpiry), one.LoginAddress, one.UserAgent, b[:])
+			one.TenantEpoch, userEpoch, micro(one.CreatedAt), micro(one.AbsoluteExpiry), one.LoginAddress, one.UserAgent, b[:])
 		if err != nil {
 			return err
 		}
@@ -135,7 +135,7 @@ func (t *tx) save(r *row, before *session.Session) error {
 	}
 	b := encodeState(s)
 	ends := before.RevokedAt.IsZero() && !s.RevokedAt.IsZero()
-	if !ends && struckAt(s) == struckAt(before) {
+	if !ends && struckAt(s) == struckAt(before) && s.TenantEpoch == before.TenantEpoch {
 		return t.saveState(r.seq, &b)
 	}
 	endedAt := int64(0)
@@ -143,7 +143,7 @@ func (t *tx) save(r *row, before *session.Session) error {
 		endedAt = micro(t.at)
 		t.changed(session.Change{Kind: session.SessionEnded, Tenant: s.Tenant, UserID: s.UserID, Session: s.ID})
 	}
-	return t.exec(updateSession, r.seq, b[:], struckAt(s), endedAt, string(s.RevokedWhy), s.RevokedBy)
+	return t.exec(updateSession, r.seq, b[:], struckAt(s), endedAt, string(s.RevokedWhy), s.RevokedBy, s.TenantEpoch)
 }
 
 func (t *tx) saveState(seq int64, b *state) error {

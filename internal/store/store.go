@@ -54,6 +54,7 @@ type DB interface {
 	token.KeyStore
 	ModuleStore
 	AdminStore
+	MarkStore
 	// SchemaVersion is the number of the newest migration.
 	SchemaVersion(ctx context.Context) (int, error)
 	// Now is the clock of the store, as far as this node can tell without asking.
@@ -106,6 +107,8 @@ type SQLite struct {
 	writer  *writer
 	readers *sqlitex.Pool
 	lock    *os.File
+	path    string
+	file    os.FileInfo // as it was opened
 	alone   alone
 
 	close  sync.Once
@@ -131,7 +134,7 @@ func Open(ctx context.Context, c Config) (_ *SQLite, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	s := &SQLite{now: c.Now}
+	s := &SQLite{now: c.Now, path: path}
 	if s.lock, err = lockFile(path + ".lock"); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
@@ -145,6 +148,9 @@ func Open(ctx context.Context, c Config) (_ *SQLite, err error) {
 		return nil, err
 	}
 	if err = migrate(ctx, conn, sqliteMigrations, c.Now); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	if s.file, err = os.Stat(path); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	s.readers, err = sqlitex.NewPool(path, sqlitex.PoolOptions{

@@ -76,10 +76,11 @@ func onPostgres(pooled bool) engine {
 	}
 }
 
-// emptied brings a database back to what the first migration made.
+// emptied brings a database back to what the migrations made.
 const emptied = `DELETE FROM sessions; DELETE FROM events; DELETE FROM changes; DELETE FROM nodes; DELETE FROM keys;
 	DELETE FROM epochs; DELETE FROM instances; DELETE FROM enabled_modules; DELETE FROM modules;
-	DELETE FROM tenants; UPDATE feed SET seq = 0;
+	DELETE FROM tenants; UPDATE feed SET seq = 0; DELETE FROM marks WHERE NOT own; UPDATE marks SET n = 1, at = 0;
+	UPDATE adoption SET epoch = 0, since = 0, until = 0;
 	INSERT INTO tenants VALUES ('supertenant', 'supertenant', 'owns the gateway itself', 0)`
 
 // turned makes the database's clock the test's.
@@ -101,7 +102,7 @@ func openPostgres(t testing.TB, c PostgresConfig) *Postgres {
 // suite is what every engine must do. Each test gets a store of its own.
 func suite(t *testing.T, e engine) {
 	for _, part := range []map[string]func(*testing.T, bench, engine){
-		sessionTests, endingTests, listTests, feedTests, clusterTests, groupTests, accountTests, directoryTests, recordTests,
+		sessionTests, endingTests, listTests, feedTests, clusterTests, groupTests, accountTests, directoryTests, recordTests, markTests,
 	} {
 		for name, test := range part {
 			t.Run(name, func(t *testing.T) { test(t, newBench(t, e), e) })
