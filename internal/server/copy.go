@@ -25,6 +25,9 @@ type CopyProgress = store.Progress
 // Copied is what was copied.
 type Copied = store.Copied
 
+// CopiedTable is a table that source and target agree on.
+type CopiedTable = store.CopiedTable
+
 // ErrTargetNotEmpty is a target that somebody has worked with.
 var ErrTargetNotEmpty = store.ErrNotEmpty
 

@@ -258,20 +258,31 @@ func TestNoProgramStartsDuringACopy(t *testing.T) {
 	}
 }
 
-// Whatever table a copy is at when it ends, the target is as it was.
+// moments are at the beginning, in the middle and at the end of copying, and of
+// comparing.
+var moments = []Progress{
+	{Table: "tenants"}, {Table: "events"}, {Table: "feed"}, {Table: "tenants", Checking: true}, {Table: "feed", Checking: true},
+}
+
+// then runs do when a copy comes to a moment.
+func (m Progress) then(do func()) func(Progress) {
+	return func(p Progress) {
+		if p.Table == m.Table && p.Checking == m.Checking && p.Done == 0 {
+			do()
+		}
+	}
+}
+
+// Whatever a copy is at when it ends, the target is as it was.
 func TestInterruptedCopyLeavesNothing(t *testing.T) {
 	c := newClock()
 	file := installedSQLite(t, c)
 	want := inventoryAt(t, file, c)
 	for name, to := range map[string]Place{"sqlite": {Path: databasePath(t)}, "postgres": {URL: pgtest.Database(t)}} {
 		t.Run(name, func(t *testing.T) {
-			for i := range 2 * len(copiedTables) {
+			for _, moment := range moments {
 				ctx, cancel := context.WithCancel(t.Context())
-				_, err := Copy(ctx, CopyConfig{From: file, To: to, Now: c.Now, Progress: func(Progress) {
-					if i--; i < 0 {
-						cancel()
-					}
-				}})
+				_, err := Copy(ctx, CopyConfig{From: file, To: to, Now: c.Now, Progress: moment.then(cancel)})
 				wantError(t, err, context.Canceled)
 			}
 			copyAll(t, c, file, to)
@@ -285,20 +296,27 @@ func TestKilledCopyLeavesAnEmptyFile(t *testing.T) {
 	c := newClock()
 	from, to := installedSQLite(t, c), Place{Path: databasePath(t)}
 	want := inventoryAt(t, from, c)
-	moments := 0
-	_, err := Copy(t.Context(), CopyConfig{From: from, To: to, Now: c.Now, Progress: func(Progress) {
-		left := Place{Path: databasePath(t)}
+	var left []Place
+	keep := func() {
+		at := Place{Path: databasePath(t)}
 		for _, suffix := range []string{"", "-wal"} {
 			text, err := os.ReadFile(to.Path + suffix)
 			must(t, err)
-			must(t, os.WriteFile(left.Path+suffix, text, 0o600))
+			must(t, os.WriteFile(at.Path+suffix, text, 0o600))
 		}
-		copyAll(t, c, installedSQLite(t, newClock()), left)
-		wantEqual(t, inventoryAt(t, left, c), want)
-		moments++
+		left = append(left, at)
+	}
+	_, err := Copy(t.Context(), CopyConfig{From: from, To: to, Now: c.Now, Progress: func(p Progress) {
+		for _, moment := range moments {
+			moment.then(keep)(p)
+		}
 	}})
 	must(t, err)
-	wantEqual(t, moments, 2*len(copiedTables))
+	wantEqual(t, len(left), len(moments))
+	for _, at := range left {
+		copyAll(t, c, from, at)
+		wantEqual(t, inventoryAt(t, at, c), want)
+	}
 }
 
 // To the server, a killed process is a connection that is gone.
@@ -306,12 +324,8 @@ func TestKilledCopyLeavesAnEmptyDatabase(t *testing.T) {
 	c := newClock()
 	from, to := installedSQLite(t, c), Place{URL: pgtest.Database(t)}
 	const kill = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`
-	for i := range 2 * len(copiedTables) {
-		_, err := Copy(t.Context(), CopyConfig{From: from, To: to, Now: c.Now, Progress: func(Progress) {
-			if i--; i == -1 {
-				pgtest.Exec(t, to.URL, kill)
-			}
-		}})
+	for _, moment := range moments {
+		_, err := Copy(t.Context(), CopyConfig{From: from, To: to, Now: c.Now, Progress: moment.then(func() { pgtest.Exec(t, to.URL, kill) })})
 		wantError(t, err, session.ErrUnavailable)
 		wantEqual(t, pgtest.Value[int](t, to.URL, `SELECT count(*) FROM sessions`), 0)
 	}
@@ -342,9 +356,10 @@ func TestProgressCountsRows(t *testing.T) {
 	c := newClock()
 	from := Place{Path: databasePath(t)}
 	s := openSQLite(t, from.Path, c.Now)
-	for range progressEvery/500 + 1 {
-		must(t, s.AppendEvents(t.Context(), slices.Repeat([]audit.Event{{Kind: audit.LoginFailed, Tenant: "diku"}}, 500)...))
-	}
+	must(t, s.writer.do(t.Context(), func(t *tx) error {
+		return t.exec(`WITH RECURSIVE n (seq) AS (SELECT 1 UNION ALL SELECT seq + 1 FROM n WHERE seq < 50500)
+			INSERT INTO events SELECT seq, 0, 'login', 'diku', '', '', '', '', '', '', '', '', '', '' FROM n`)
+	}))
 	must(t, s.Close())
 	var heard []string
 	_, err := Copy(t.Context(), CopyConfig{From: from, To: Place{Path: databasePath(t)}, Now: c.Now, Progress: func(at Progress) {
