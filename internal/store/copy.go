@@ -15,6 +15,9 @@ import (
 // ErrNotEmpty is a target that somebody has worked with.
 var ErrNotEmpty = errors.New("the target is not empty")
 
+// errUncertain is a commit whose answer was lost.
+var errUncertain = errors.New("the answer to the commit was lost: the target is either whole or empty")
+
 // Place is where an installation is kept: either in the SQLite file Path, or in
 // the PostgreSQL database URL.
 type Place struct {
@@ -102,7 +105,7 @@ func Copy(ctx context.Context, c CopyConfig) (_ *Copied, err error) {
 		c.Progress = func(Progress) {}
 	}
 	defer func() {
-		if err != nil && ctx.Err() != nil {
+		if err != nil && ctx.Err() != nil && !errors.Is(err, errUncertain) {
 			err = ctx.Err() // the engines say it in words of their own
 		}
 	}()

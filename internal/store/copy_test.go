@@ -352,6 +352,31 @@ func TestCopyComparesBeforeItCommits(t *testing.T) {
 	}
 }
 
+// A target that fails leaves the source in the middle of a table.
+func TestCopyLeavesATableHalfRead(t *testing.T) {
+	c := newClock()
+	file, database := installedSQLite(t, c), Place{URL: pgtest.Database(t)}
+	copyAll(t, c, file, database)
+	for name, from := range map[string]Place{"sqlite": file, "postgres": database} {
+		config := CopyConfig{From: from, Now: c.Now}
+		source, err := config.openSource(t.Context())
+		must(t, err)
+		defer source.close()
+		for range 2 {
+			n := 0
+			for row, err := range source.rows(t.Context(), &copiedTables[1]) {
+				must(t, err)
+				wantEqual(t, row[0], any("diku"))
+				n++
+				break
+			}
+			if left, err := source.count(t.Context(), copiedTables[1].countAll()); err != nil || left != 2 || n != 1 {
+				t.Errorf("%s: %d of %d, %v", name, n, left, err)
+			}
+		}
+	}
+}
+
 func TestProgressCountsRows(t *testing.T) {
 	c := newClock()
 	from := Place{Path: databasePath(t)}

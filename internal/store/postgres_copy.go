@@ -217,9 +217,13 @@ func (p *postgresCopy) commit(ctx context.Context) error {
 	if err := p.exec(ctx, `ANALYZE `+tableNames()); err != nil {
 		return err
 	}
-	done, err := p.conn.Exec(ctx, `COMMIT`)
-	if err == nil && done.String() != "COMMIT" {
-		err = errors.New("the transaction was rolled back")
+	// From here on it is too late to be interrupted.
+	done, err := p.conn.Exec(context.WithoutCancel(ctx), `COMMIT`)
+	switch {
+	case err != nil && sqlState(err) == "":
+		return errUncertain
+	case err == nil && done.String() != "COMMIT":
+		return errors.New("the transaction was rolled back")
 	}
 	return publicPostgres(err)
 }

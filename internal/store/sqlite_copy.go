@@ -83,10 +83,12 @@ func openSQLiteTarget(ctx context.Context, c *CopyConfig) (_ copyTarget, err err
 	return s, s.exec(ctx, `BEGIN IMMEDIATE`)
 }
 
-// close gives up what was not committed.
+// close gives up what was not committed. Otherwise it moves everything from the
+// log, which is as long as the whole copy, to the file; what it cannot move, the
+// next one who opens it does.
 func (s *sqliteCopy) close() {
 	if s.conn != nil {
-		_ = s.conn.Close() // there is nothing that could fail but the end of a transaction that is given up
+		_ = s.conn.Close()
 	}
 	if s.lock != nil {
 		_ = s.lock.Close()
@@ -166,12 +168,4 @@ func (s *sqliteCopy) insert(_ context.Context, t *table, next func() ([]any, err
 	}
 }
 
-// commit also moves everything from the log, which is as long as the whole copy,
-// to the file.
-func (s *sqliteCopy) commit(ctx context.Context) error {
-	if err := s.exec(ctx, `COMMIT`); err != nil {
-		return err
-	}
-	s.conn.SetInterrupt(nil)
-	return s.exec(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`)
-}
+func (s *sqliteCopy) commit(ctx context.Context) error { return s.exec(ctx, `COMMIT`) }
