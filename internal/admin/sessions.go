@@ -96,8 +96,8 @@ func (h *Handler) showSession(w http.ResponseWriter, r *http.Request) error {
 	}
 	v := h.viewSession(row)
 	// The row learns of it at the next refresh, without who or when.
-	if v.State == session.StateEnded && (v.EndedAt == nil || row.RevokedWhy == session.TenantEnded) {
-		ending, err := h.tenantEnding(r.Context(), row)
+	if v.State == session.StateEnded && (v.EndedAt == nil || row.RevokedWhy == session.TenantEnded || row.RevokedWhy == session.StoreRestored) {
+		ending, err := h.epochEnding(r.Context(), row)
 		if err != nil {
 			return err
 		}
@@ -107,13 +107,23 @@ func (h *Handler) showSession(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, http.StatusOK, v)
 }
 
-// tenantEnding finds what ended a session whose row does not say so: all
-// sessions of its tenant ended at once, which is told once, for the tenant.
-func (h *Handler) tenantEnding(ctx context.Context, row *session.Session) ([]audit.Event, error) {
-	events, err := h.Sessions.Events.Events(ctx, session.EventFilter{Tenant: row.Tenant, Kind: audit.TenantEnded, Limit: 1000})
-	if err != nil {
-		return nil, err
+// epochEnding finds what ended a session whose row does not say so: all sessions
+// of its tenant ended at once, or those of all tenants because the database was
+// restored, which is told once.
+func (h *Handler) epochEnding(ctx context.Context, row *session.Session) ([]audit.Event, error) {
+	var events []audit.Event
+	for _, of := range []session.EventFilter{
+		{Kind: audit.TenantEnded, Tenant: row.Tenant, Limit: 1000},
+		{Kind: audit.StoreTurnedBack, Limit: 1000},
+		{Kind: audit.AdoptionEnded, Limit: 1000},
+	} {
+		some, err := h.Sessions.Events.Events(ctx, of)
+		if err != nil {
+			return nil, err
+		}
+		events = append(events, some...)
 	}
+	slices.SortStableFunc(events, func(a, b audit.Event) int { return b.Time.Compare(a.Time) })
 	// Newest first: the last one after the login was the one.
 	after := slices.IndexFunc(events, func(e audit.Event) bool { return e.Time.Before(row.CreatedAt) })
 	if after < 0 {
