@@ -27,7 +27,7 @@ fuzz: ## each fuzz target for FUZZTIME
 race: ## the tests that matter most, with the race detector
 	go test -race -timeout 30m ./internal/...
 
-verify-long: ## the exhaustive check in larger scopes, long histories and soak
+verify-long: ## the exhaustive check in larger scopes, long histories, soak, ten minutes of faults over three nodes
 	COUNTERFOIL_LONG=1 go test -timeout 3h -count=1 ./internal/session ./internal/store ./internal/server ./cmd/counterfoil
 
 lint: ## formatting, vet, staticcheck, import rule, links in the documents

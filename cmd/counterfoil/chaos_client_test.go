@@ -5,117 +5,11 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"net/http/cookiejar"
-	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/session"
 )
-
-// cookieSite is where the jars think that they are. Ports do not part cookies.
-var cookieSite, _ = url.Parse("http://127.0.0.1/authn/refresh")
-
-// wallet is where a client keeps its session: a cookie jar that its tabs share,
-// or variables of its own.
-type wallet struct {
-	name     string
-	username string
-
-	mu sync.Mutex
-	// jar is nil for a client that keeps its tokens itself.
-	jar                   http.CookieJar
-	access, refresh, heal string
-	// old are tokens that were replaced, for a thief, with when they were.
-	old []oldToken
-	// out is whether the session is over and somebody must log in.
-	out bool
-	// logins counts sessions, so that a late refusal of one does not end the next.
-	logins int
-}
-
-type oldToken struct {
-	token string
-	at    time.Duration
-}
-
-func newWallet(name, username string, inJar bool) *wallet {
-	w := &wallet{name: name, username: username}
-	if inJar {
-		w.jar, _ = cookiejar.New(nil)
-	}
-	return w
-}
-
-// pocket is what a request takes along.
-type pocket struct {
-	access, refresh, heal string
-	cookies               []*http.Cookie
-	login                 int
-	out                   bool
-}
-
-func (w *wallet) open() pocket {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	p := pocket{access: w.access, refresh: w.refresh, heal: w.heal, login: w.logins, out: w.out}
-	if w.jar != nil {
-		p.cookies = w.jar.Cookies(cookieSite)
-		for _, c := range p.cookies {
-			switch c.Name {
-			case session.AccessCookie:
-				p.access = c.Value
-			case session.RefreshCookie:
-				p.refresh = c.Value
-			}
-		}
-	}
-	return p
-}
-
-// put keeps what an answer gave, unless another session has begun meanwhile.
-func (w *wallet) put(login int, got *chaosAnswer, at time.Duration) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if login != w.logins {
-		return
-	}
-	if w.jar != nil {
-		w.jar.SetCookies(cookieSite, got.cookies)
-		return
-	}
-	if got.json.RefreshToken != "" {
-		if w.refresh != got.json.RefreshToken && w.refresh != "" {
-			w.old = append(w.old, oldToken{w.refresh, at})
-		}
-		w.access, w.refresh = got.json.AccessToken, got.json.RefreshToken
-	}
-	w.heal = got.heal()
-}
-
-// over is told when a session has ended.
-func (w *wallet) over(login int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if login == w.logins {
-		w.out = true
-	}
-}
-
-// begin keeps the tokens of a new session.
-func (w *wallet) begin(got *chaosAnswer) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.logins++
-	w.out, w.heal, w.old = false, "", nil
-	if w.jar != nil {
-		w.jar, _ = cookiejar.New(nil)
-		w.jar.SetCookies(cookieSite, got.cookies)
-		return
-	}
-	w.access, w.refresh = got.json.AccessToken, got.json.RefreshToken
-}
 
 // chaosAnswer is what came back; a status of 0 is nothing.
 type chaosAnswer struct {
@@ -160,6 +54,7 @@ type tab struct {
 	wallet *wallet
 	name   string
 	dice   *dice
+	http   *http.Client // nil is the campaign's
 }
 
 // once sends a request and puts it into the history.
@@ -187,7 +82,11 @@ func (t *tab) once(n *chaosNode, what asked, method, target string, body any, p 
 	}
 	got := &chaosAnswer{}
 	what.client, what.node, what.start = t.name, n.name, t.c.history.now()
-	if answer, err := t.c.http.Do(r); err == nil {
+	client := t.http
+	if client == nil {
+		client = t.c.http
+	}
+	if answer, err := client.Do(r); err == nil {
 		text, err := io.ReadAll(answer.Body)
 		answer.Body.Close()
 		if err == nil {
@@ -222,11 +121,14 @@ const patient = 60 * time.Second
 
 // again does what the protocol tells where no answer came, or a 503: it sends
 // the request again, made anew from what the client has by then.
-func (t *tab) again(ask func(n *chaosNode, last bool) *chaosAnswer) *chaosAnswer {
+func (t *tab) again(ask func(n *chaosNode, last bool) *chaosAnswer, nodes ...*chaosNode) *chaosAnswer {
+	if nodes == nil {
+		nodes = t.c.nodes
+	}
 	began := t.c.history.now()
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
 		last := t.c.history.now()-began > patient
-		got := ask(t.c.anyNode(t.dice), last)
+		got := ask(nodes[t.dice.below(len(nodes))], last)
 		if got == nil || got.answered() || last {
 			return got
 		}
@@ -310,7 +212,7 @@ func (t *tab) steal() {
 	}
 	what := asked{act: refreshes, thief: true}
 	what.session, what.gen, _ = named(one.token)
-	n := t.c.anyNode(t.dice)
+	n := t.c.nodes[t.dice.below(len(t.c.nodes))]
 	t.once(n, what, http.MethodPost, n.front.url+"/authn/refresh", map[string]string{"refreshToken": one.token}, nil)
 }
 
@@ -336,15 +238,16 @@ func (t *tab) logOut() {
 	}
 }
 
-// revoke has an operator end the session. Its client is not told.
-func (t *tab) revoke() {
+// revoke has an operator end the session, at one of the nodes. Its client is not
+// told.
+func (t *tab) revoke(nodes ...*chaosNode) {
 	p := t.wallet.open()
 	what := asked{act: revokes}
 	what.session, _, _ = named(p.refresh)
 	if p.out || what.session == "" {
 		return
 	}
-	if t.c.revoke(t, what) {
+	if t.c.revoke(t, what, nodes...) {
 		t.c.haunt(p)
 	}
 }

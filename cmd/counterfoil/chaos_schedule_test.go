@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -46,7 +47,7 @@ func (c *campaign) disturb(until time.Duration) {
 func (c *campaign) sabotage(d *dice, until time.Duration) {
 	for c.history.now() < until {
 		i := d.below(len(c.nodes))
-		what := []string{dead, dead, stopped, stopped, cutOff, cutOff, slow, deaf}[d.below(8)]
+		what := []string{dead, dead, dead, stopped, stopped, cutOff, cutOff, slow, deaf}[d.below(9)]
 		if !c.busy[i].TryLock() {
 			time.Sleep(50 * time.Millisecond)
 			continue
@@ -71,21 +72,30 @@ func (c *campaign) strike(n *chaosNode, what string, d *dice) {
 		}
 	case stopped:
 		n.signal(syscall.SIGSTOP)
-		time.Sleep(d.between(c.sizes.pause/4, c.sizes.pause))
+		c.revokeElsewhere(n, d)
+		time.Sleep(d.between(c.sizes.pause*5/8, c.sizes.pause))
 		n.signal(syscall.SIGCONT)
 	case cutOff:
 		n.link.cut()
-		time.Sleep(d.between(c.sizes.cut/4, c.sizes.cut))
+		c.revokeElsewhere(n, d)
+		time.Sleep(d.between(c.sizes.cut*5/8, c.sizes.cut))
 		n.link.mend()
 	case slow:
 		n.link.delay.Store(int64(d.between(10*time.Millisecond, 100*time.Millisecond)))
-		time.Sleep(d.between(c.sizes.cut/2, c.sizes.cut))
+		time.Sleep(d.between(c.sizes.cut/4, c.sizes.cut/2))
 		n.link.delay.Store(0)
 	case deaf:
 		n.link.loses.Store(200)
-		time.Sleep(d.between(c.sizes.cut/2, c.sizes.cut))
+		time.Sleep(d.between(c.sizes.cut/4, c.sizes.cut/2))
 		n.link.loses.Store(0)
 	}
+}
+
+// revokeElsewhere ends a session that a node does not hear of.
+func (c *campaign) revokeElsewhere(deaf *chaosNode, d *dice) {
+	others := slices.DeleteFunc(slices.Clone(c.nodes), func(n *chaosNode) bool { return n == deaf })
+	t := &tab{c: c, wallet: c.wallets[d.below(len(c.wallets))], name: "operator", dice: newDice(c.seed, uint64(d.below(1<<30)))}
+	c.ghosts.Go(func() { t.revoke(others...) })
 }
 
 // failOver waits until no node is disturbed, so that requests are held up by
@@ -117,7 +127,7 @@ func (c *campaign) failOver(d *dice) {
 // times from the acknowledgement to the last refusal.
 func (c *campaign) timeEnds() (lags []time.Duration) {
 	operator := &tab{c: c, name: "operator", dice: newDice(c.seed, 60)}
-	for until := c.history.now() + 10*time.Second; len(lags) < len(c.probes) && c.history.now() < until; {
+	for until := c.history.now() + 6*time.Second; len(lags) < len(c.probes) && c.history.now() < until; {
 		one := c.probes[len(lags)]
 		for _, n := range c.nodes { // so that each has it in its cache
 			c.poll(n, one)

@@ -234,10 +234,9 @@ func (c *campaign) join(i int, username string, tokens *session.Tokens) {
 	}
 }
 
-func (c *campaign) anyNode(d *dice) *chaosNode { return c.nodes[d.below(len(c.nodes))] }
-
-// revoke has an operator end a session, at any node, and tells whether one did.
-func (c *campaign) revoke(t *tab, what asked) bool {
+// revoke has an operator end a session, at one of the nodes, and tells whether
+// one did.
+func (c *campaign) revoke(t *tab, what asked, nodes ...*chaosNode) bool {
 	got := t.again(func(n *chaosNode, last bool) *chaosAnswer {
 		what.last = last
 		at := n.admin.Load()
@@ -246,29 +245,32 @@ func (c *campaign) revoke(t *tab, what asked) bool {
 			got.status = 0 // the node was started again and has another token
 		}
 		return got
-	})
+	}, nodes...)
 	return got.status == http.StatusOK
 }
 
-// haunt presents the tokens of a session that has ended, to all nodes, for a
-// while.
+// haunt presents the tokens of a session that has ended, to each node for
+// itself, for a while. It does not wait for a node that is stopped, so that this
+// one finds requests when it wakes.
 func (c *campaign) haunt(p pocket) {
-	ended := c.history.now()
-	c.ghosts.Go(func() {
-		t := &tab{c: c, name: "ghost", dice: newDice(c.seed, uint64(ended))}
-		session, gen, expires := claimed(p.access)
-		access := asked{act: calls, session: session, gen: gen, expires: expires.Sub(c.history.began)}
-		refresh := asked{act: refreshes}
-		refresh.session, refresh.gen, _ = named(p.refresh)
-		for i := 0; c.history.now() < ended+c.sizes.limits.trust+2*time.Second; i++ {
-			n := c.nodes[i%len(c.nodes)]
-			t.once(n, access, http.MethodGet, n.front.url+"/orders", nil, nil, "X-Okapi-Token", p.access)
-			if i%5 == 0 {
-				t.once(n, refresh, http.MethodPost, n.front.url+"/authn/refresh", map[string]string{"refreshToken": p.refresh}, nil)
+	const hasty, pause = 500 * time.Millisecond, 200 * time.Millisecond
+	until := c.history.now() + c.sizes.limits.trust + 2*time.Second
+	session, gen, expires := claimed(p.access)
+	access := asked{act: calls, session: session, gen: gen, expires: expires.Sub(c.history.began)}
+	refresh := asked{act: refreshes}
+	refresh.session, refresh.gen, _ = named(p.refresh)
+	for _, n := range c.nodes {
+		t := &tab{c: c, name: "ghost", http: &http.Client{Transport: c.http.Transport, Timeout: hasty}}
+		c.ghosts.Go(func() {
+			for i := 0; c.history.now() < until; i++ {
+				t.once(n, access, http.MethodGet, n.front.url+"/orders", nil, nil, "X-Okapi-Token", p.access)
+				if i%5 == 0 {
+					t.once(n, refresh, http.MethodPost, n.front.url+"/authn/refresh", map[string]string{"refreshToken": p.refresh}, nil)
+				}
+				time.Sleep(pause)
 			}
-			time.Sleep(150 * time.Millisecond)
-		}
-	})
+		})
+	}
 }
 
 // finish has every client show that its session is alive, and compares with what
