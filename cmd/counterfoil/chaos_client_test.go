@@ -286,7 +286,7 @@ func (t *tab) work(stop <-chan struct{}) {
 			t.logOut()
 		case n < 6:
 			t.revoke()
-		case n < 12:
+		case n < 26:
 			t.steal() // finds something with clients that keep their tokens themselves
 		case n < 450:
 			t.refresh()

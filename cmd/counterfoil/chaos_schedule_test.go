@@ -47,23 +47,34 @@ func (c *campaign) disturb(until time.Duration) {
 func (c *campaign) sabotage(d *dice, until time.Duration) {
 	for c.history.now() < until {
 		i := d.below(len(c.nodes))
-		what := []string{dead, dead, dead, stopped, stopped, cutOff, cutOff, slow, deaf}[d.below(9)]
 		if !c.busy[i].TryLock() {
 			time.Sleep(50 * time.Millisecond)
 			continue
 		}
-		c.strike(c.nodes[i], what, d)
+		c.strike(c.nodes[i], c.deal(), d)
 		c.busy[i].Unlock()
 		time.Sleep(d.between(100*time.Millisecond, 700*time.Millisecond))
 	}
 }
 
+// deal is the next fault: a shuffled deck has each kind, and is dealt again.
+func (c *campaign) deal() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.deck) == 0 {
+		c.deck = []string{dead, dead, dead, stopped, stopped, cutOff, cutOff, slow, deaf}
+		dice := newDice(c.seed, 70+uint64(c.counts[dead]))
+		dice.rand.Shuffle(len(c.deck), func(i, j int) { c.deck[i], c.deck[j] = c.deck[j], c.deck[i] })
+	}
+	what := c.deck[0]
+	c.deck = c.deck[1:]
+	c.counts[what]++
+	return what
+}
+
 func (c *campaign) strike(n *chaosNode, what string, d *dice) {
 	mended := c.history.broken(n.name, what)
 	defer mended()
-	c.mu.Lock()
-	c.counts[what]++
-	c.mu.Unlock()
 	switch what {
 	case dead:
 		n.kill()
@@ -119,7 +130,9 @@ func (c *campaign) failOver(d *dice) {
 	for _, n := range c.nodes {
 		n.link.mend()
 	}
+	c.mu.Lock()
 	c.counts[failedOver]++
+	c.mu.Unlock()
 }
 
 // timeEnds revokes sessions, one after the other, while the clients are at work

@@ -113,6 +113,7 @@ type campaign struct {
 
 	mu     sync.Mutex
 	counts map[string]int // faults by name
+	deck   []string       // faults to come
 }
 
 func newCampaign(t *testing.T, seed uint64, s sizes) *campaign {
