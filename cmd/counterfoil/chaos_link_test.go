@@ -90,6 +90,10 @@ func (l *link) accept() {
 }
 
 func (l *link) join(node net.Conn) {
+	if l.isCut.Load() {
+		node.Close()
+		return
+	}
 	database, err := net.Dial("unix", l.socket())
 	if err != nil {
 		node.Close()

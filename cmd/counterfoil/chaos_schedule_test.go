@@ -110,8 +110,8 @@ func (c *campaign) revokeElsewhere(deaf *chaosNode, d *dice) {
 }
 
 // failOver waits until no node is disturbed, so that requests are held up by
-// this alone. From the moment at which the links are cut, the old primary can
-// acknowledge nothing.
+// this alone. Whatever the primary has acknowledged until it dies must be there
+// afterwards.
 func (c *campaign) failOver(d *dice) {
 	for i := range c.busy {
 		c.busy[i].Lock()
@@ -119,10 +119,10 @@ func (c *campaign) failOver(d *dice) {
 	}
 	mended := c.history.broken("", failedOver)
 	defer mended()
+	c.pair.Kill()
 	for _, n := range c.nodes {
 		n.link.cut()
 	}
-	c.pair.Kill()
 	time.Sleep(d.between(c.sizes.down/4, c.sizes.down))
 	if err := c.pair.Promote(); err != nil {
 		c.t.Error(err)

@@ -317,8 +317,12 @@ func (c *campaign) compare(ctx context.Context, s *server.Server, id string, lis
 	}
 	over := !row.RevokedAt.IsZero()
 	if ended && !over || over && !asked || row.Gen < newest || !asked && row.Struck() {
-		c.t.Errorf("stored: generation %d, ended %q, struck %v; clients were given generation %d, asked for an end: %v, were told of it: %v\n%s",
-			row.Gen, row.RevokedWhy, row.Struck(), newest, asked, ended, c.history.timeline(id, c.history.now()))
+		story := ""
+		if !c.t.Failed() { // the first is enough
+			story = "\n" + c.history.timeline(id, c.history.now())
+		}
+		c.t.Errorf("session %s is stored with generation %d, ended %q, struck %v; clients were given generation %d, asked for an end: %v, were told of it: %v%s",
+			id, row.Gen, row.RevokedWhy, row.Struck(), newest, asked, ended, story)
 	}
 }
 
