@@ -50,7 +50,7 @@ func chaosSizes() sizes {
 	s := sizes{
 		policy: "trust_memory: 2s\npolicy:\n  grace: 3s\n  access_ttl: 13s\n  jitter: 0.5\n  late_budget: 3\n  sessions_per_user: 10000\n",
 		limits: limits{grace: 3 * time.Second, trust: 2 * time.Second},
-		lasts:  26 * time.Second, pace: 900 * time.Millisecond,
+		lasts:  22 * time.Second, pace: 900 * time.Millisecond,
 		cut: 3500 * time.Millisecond, pause: 3500 * time.Millisecond, down: 500 * time.Millisecond,
 	}
 	if os.Getenv("COUNTERFOIL_LONG") != "" {
