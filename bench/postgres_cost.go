@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -25,11 +26,13 @@ type usage struct {
 	updates, hot      int64
 	table, indexes    int64
 	records, fullPage int64 // bytes of log between two of them
+	// busy and kernel are the processor time of all its processes that ended.
+	busy, kernel time.Duration
 }
 
 // readUsage waits until everybody else has left the database, because sessions
 // report what they did when they end.
-func readUsage(ctx context.Context, h home) (u usage, err error) {
+func (b *bench) readUsage(ctx context.Context, h home) (u usage, err error) {
 	conn, err := pgx.Connect(ctx, h.store)
 	if err != nil {
 		return u, err
@@ -46,6 +49,9 @@ func readUsage(ctx context.Context, h home) (u usage, err error) {
 			return u, fmt.Errorf("%d connections are still there", others)
 		}
 	}
+	if u.busy, u.kernel, err = processor(b.postgres.PID()); err != nil {
+		return u, err
+	}
 	err = conn.QueryRow(ctx, `SELECT pg_current_wal_lsn()::text, xact_commit, n_tup_upd, n_tup_hot_upd,
 		pg_relation_size('sessions'), pg_indexes_size('sessions')
 		FROM pg_stat_database, pg_stat_user_tables WHERE datname = current_database() AND relname = 'sessions'`).
@@ -59,6 +65,7 @@ func (u usage) since(ctx context.Context, b *bench, before usage) (usage, error)
 	d := usage{
 		commits: u.commits - before.commits, updates: u.updates - before.updates, hot: u.hot - before.hot,
 		table: u.table - before.table, indexes: u.indexes - before.indexes,
+		busy: u.busy - before.busy, kernel: u.kernel - before.kernel,
 	}
 	conn, err := pgx.Connect(ctx, b.postgres.URL("postgres"))
 	if err != nil {
@@ -90,7 +97,7 @@ func (b *bench) measureCommits(ctx context.Context) error {
 	if err := b.operator(ctx, `CHECKPOINT`); err != nil {
 		return err
 	}
-	before, err := readUsage(ctx, h)
+	before, err := b.readUsage(ctx, h)
 	if err != nil {
 		return err
 	}
@@ -98,11 +105,14 @@ func (b *bench) measureCommits(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	got, err := run(p.address, roundRobin(p.address, tokens, sessions), b.warmUp, b.measure)
-	if err := errors.Join(err, p.stop()); err != nil {
+	ownBusy, ownKernel, err1 := processor(os.Getpid())
+	got, err2 := run(p.address, roundRobin(p.address, tokens, sessions), b.warmUp, b.measure)
+	ownBusyAfter, ownKernelAfter, err3 := processor(os.Getpid())
+	busy, kernel, err4 := processor(p.command.Process.Pid)
+	if err := errors.Join(err1, err2, err3, err4, p.stop()); err != nil {
 		return err
 	}
-	after, err := readUsage(ctx, h)
+	after, err := b.readUsage(ctx, h)
 	if err != nil {
 		return err
 	}
@@ -115,6 +125,12 @@ func (b *bench) measureCommits(ctx context.Context) error {
 	b.table.bound("  commits of the database per refresh", "%.3f", float64(used.commits)/n, atMost, 0.2)
 	b.table.bound("  bytes of log per refresh, without images of pages", "%.0f", float64(used.records)/n, atMost, 400)
 	b.table.note("  bytes of images of pages per refresh", fmt.Sprintf("%.0f", float64(used.fullPage)/n))
+	each := func(whole, kernel time.Duration) string {
+		return fmt.Sprintf("%.0f µs, %.0f of it in the kernel", float64(whole.Microseconds())/n, float64(kernel.Microseconds())/n)
+	}
+	b.table.note("  processor time per refresh: program", each(busy, kernel))
+	b.table.note("  processor time per refresh: database", each(used.busy, used.kernel))
+	b.table.note("  processor time per refresh: load generator", each(ownBusyAfter-ownBusy, ownKernelAfter-ownKernel))
 	return nil
 }
 
@@ -133,14 +149,14 @@ func (b *bench) measureGrowth(ctx context.Context) error {
 	if err := errors.Join(err, sh.close(ctx), rotateTimes(ctx, h, rows, 3)); err != nil {
 		return err
 	}
-	before, err := readUsage(ctx, h)
+	before, err := b.readUsage(ctx, h)
 	if err != nil {
 		return err
 	}
 	if err := rotateTimes(ctx, h, rows, max(1, b.rotations/50)); err != nil {
 		return err
 	}
-	after, err := readUsage(ctx, h)
+	after, err := b.readUsage(ctx, h)
 	if err != nil {
 		return err
 	}
@@ -149,7 +165,7 @@ func (b *bench) measureGrowth(ctx context.Context) error {
 	b.table.bound("  growth of the table per refresh, bytes", "%.3f", float64(after.table-before.table)/n, atMost, 0)
 	b.table.bound("  growth of its indexes per refresh, bytes", "%.3f", float64(after.indexes-before.indexes)/n, atMost, 0)
 	b.table.note("  share of updates that stayed in their page (HOT)", fmt.Sprintf("%.2f %%", 100*float64(after.hot-before.hot)/n))
-	return nil
+	return b.measureMerge(ctx, h, rows)
 }
 
 // rotateTimes rotates sessions in the store, without a server in front of it.
@@ -162,6 +178,40 @@ func rotateTimes(ctx context.Context, h home, rows []session.Session, times int)
 		err = errors.Join(err, rotateAll(ctx, sh, rows))
 	}
 	return errors.Join(err, sh.close(ctx))
+}
+
+// measureMerge stores that each session was seen once, as nodes do at most once a
+// minute for each session that is in use.
+func (b *bench) measureMerge(ctx context.Context, h home, rows []session.Session) error {
+	seen := make([]session.Seen, len(rows))
+	for i := range rows {
+		seen[i] = session.Seen{Session: rows[i].ID, Gen: 1, At: time.Now()}
+	}
+	before, err := b.readUsage(ctx, h)
+	if err != nil {
+		return err
+	}
+	sh, err := openShelf(ctx, h, 0)
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	err = sh.server.Store().MergeSeen(ctx, seen)
+	took := time.Since(begin)
+	if err := errors.Join(err, sh.close(ctx)); err != nil {
+		return err
+	}
+	after, err := b.readUsage(ctx, h)
+	if err != nil {
+		return err
+	}
+	used, err := after.since(ctx, b, before)
+	if err != nil {
+		return err
+	}
+	n := float64(len(rows))
+	b.table.note("storing that a session was in use", fmt.Sprintf("%.0f/s, %.0f bytes of log without images", n/took.Seconds(), float64(used.records)/n))
+	return nil
 }
 
 func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }

@@ -91,14 +91,14 @@ func (b *bench) measureImages(ctx context.Context, h home) error {
 	if err := errors.Join(err, sh.close(ctx), b.operator(ctx, `CHECKPOINT`)); err != nil {
 		return err
 	}
-	before, err := readUsage(ctx, h)
+	before, err := b.readUsage(ctx, h)
 	if err != nil {
 		return err
 	}
 	if err := rotateTimes(ctx, h, rows, 1); err != nil {
 		return err
 	}
-	after, err := readUsage(ctx, h)
+	after, err := b.readUsage(ctx, h)
 	if err != nil {
 		return err
 	}

@@ -97,7 +97,7 @@ func (f *fake) inBody(path string) http.HandlerFunc {
 		f.demand(json.NewDecoder(r.Body).Decode(&in) == nil && len(in) == 1, "an object with refreshToken alone")
 		next, ok := f.rotate(in["refreshToken"])
 		if !ok {
-			http.Error(w, "Invalid token", 401)
+			http.Error(w, "Invalid token", http.StatusUnauthorized)
 			return
 		}
 		answer(w, 201, map[string]string{

@@ -17,5 +17,8 @@ func (s *Server) URL(database string) string {
 	return own.String()
 }
 
+// PID is that of the first of its processes, whose children are all others.
+func (s *Server) PID() int { return s.command.Process.Pid }
+
 // Stop ends the server and removes what it kept.
 func (s *Server) Stop() { s.stop() }
