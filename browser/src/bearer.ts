@@ -1,0 +1,70 @@
+/**
+ * For pages that cannot use cookies: on plain http, or in a frame of another
+ * site. The page holds the tokens itself, and so could any script that gets
+ * into it; where cookies work, use them.
+ *
+ * @module
+ */
+import type { Carrier, Session, SessionOptions } from "./api.js";
+import { browser } from "./environment.js";
+import { startSession } from "./session.js";
+
+/** The tokens of a session. */
+export interface Tokens {
+  accessToken: string;
+  refreshToken: string;
+  /** What makes up for an older refresh token that was presented too late. */
+  heal?: string;
+}
+
+/** Where tokens are kept. */
+export interface TokenStore {
+  load(): Promise<Tokens | undefined>;
+  /** Once this resolves, the tokens are used: those before are of no use then. */
+  save(tokens: Tokens): Promise<void>;
+  clear(): Promise<void>;
+}
+
+export interface BearerOptions extends SessionOptions {
+  /**
+   * Keeps the tokens beyond a reload. Default: they live and die with the page,
+   * and each tab has a session of its own. With a store, all tabs share one.
+   */
+  store?: TokenStore;
+}
+
+/** A session whose tokens are in the page's memory, or in a store of yours. */
+export async function createBearerSession(options: BearerOptions): Promise<Session> {
+  const { store, environment = browser() } = options;
+  let tokens = await store?.load();
+  const carrier: Carrier = {
+    credentials: "omit", // a cookie beside the header would be a second, other session
+    attach(headers) {
+      if (tokens && !headers.has("Authorization")) headers.set("Authorization", "Bearer " + tokens.accessToken);
+    },
+    body: () => tokens && { refreshToken: tokens.refreshToken, ...(tokens.heal && { heal: tokens.heal }) },
+    async load() {
+      tokens = (await store?.load()) ?? tokens;
+    },
+    async keep({ accessToken, refreshToken, errors }) {
+      if (accessToken && refreshToken) {
+        const fresh = { accessToken, refreshToken };
+        await store?.save(fresh);
+        tokens = fresh;
+        return true;
+      }
+      const heal = errors?.[0]?.parameters?.find(({ key }) => key == "heal")?.value;
+      if (tokens && heal) {
+        // Another tab may have stored the newer token since.
+        tokens = { ...((await store?.load()) ?? tokens), heal };
+      }
+      return false;
+    },
+    async forget() {
+      tokens = undefined;
+      await store?.clear();
+    },
+  };
+  const alone = { ...environment, locks: undefined, storage: undefined, channel: undefined };
+  return startSession({ ...options, environment: store ? environment : alone }, carrier);
+}
