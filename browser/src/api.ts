@@ -33,16 +33,19 @@ export interface SessionOptions {
 }
 
 /** What a session tells those who listen. */
-export type SessionEvent =
-  | { type: "started" }
-  | { type: "refreshed" }
-  | { type: "unavailable"; error: RefreshUnavailable }
-  | { type: "ended"; reason: EndReason };
+export interface SessionEvent {
+  /** `unavailable` is a refresh that did not succeed now; the session goes on. */
+  readonly type: "started" | "refreshed" | "unavailable" | "ended";
+  /** Why it ended. */
+  readonly reason?: EndReason | undefined;
+  /** Why a refresh was unavailable. */
+  readonly error?: RefreshUnavailable;
+}
 
 /** What is known of the session. A new object after each change. */
 export interface SessionState {
   readonly status: "unknown" | "active" | "ended";
-  readonly reason?: EndReason;
+  readonly reason?: EndReason | undefined;
 }
 
 /** When tokens expire, as logins and refreshes answer it. */
@@ -61,8 +64,8 @@ export interface Session {
   readonly state: SessionState;
   /** Grows with every refresh, login and logout in any tab. */
   readonly generation: number;
-  /** Whether requests to this URL get the session's tokens. */
-  covers(url: string | URL): boolean;
+  /** The path on the gateway, if this URL is on it; requests there get the session's tokens. */
+  covers(url: string | URL): string | false;
   /** Takes over a session that began elsewhere: after single sign-on, with the expirations of the landing page's URL. */
   adopt(expirations: Expirations): void;
   /** Ends the session on the gateway and in all tabs. */
@@ -77,13 +80,12 @@ export interface Session {
   close(): void;
 
   // For adapters of other ways to send requests.
-  readonly credentials: RequestCredentials;
   /** Waits for a fresh token if this one is over (or soon will be, with `early`). Resolves to the generation to use. */
   ready(early?: boolean): Promise<number>;
   /** Refreshes after a request of that generation was refused, unless that has happened meanwhile. */
   renew(generation: number): Promise<void>;
-  /** Headers for a request to the gateway, with its own ones. */
-  headers(url: URL, method: string, own?: HeadersInit): Promise<Headers>;
+  /** What a request to the gateway must have, with headers of its own. */
+  dress(url: string | URL, method: string, own?: HeadersInit): Promise<{ headers: Headers; credentials: RequestCredentials }>;
   /** Whether an answer refuses a request for want of a fresh token. */
   refused(answer: Response): boolean | Promise<boolean>;
 }

@@ -1,36 +1,29 @@
 import { pause, type Clock } from "./clock.js";
 import { RefreshUnavailable } from "./errors.js";
 
-/** What an answer means: it counts, it is no answer yet, or there will be none. */
-export type Verdict = "done" | "again" | "failed";
-
 /**
  * Sends a request, and a second one at its side if it is stuck, while the
- * gateway still answers both the same. The first answer counts.
+ * gateway still answers both the same. What settles first counts.
  */
-function twice(clock: Clock, after: number, once: () => Promise<Response>): Promise<Response> {
-  return new Promise((resolve, reject) => {
-    let open = 0;
-    const go = () => {
-      open++;
-      once()
-        .then(resolve, (error) => --open || reject(error))
-        .finally(() => stop?.());
-    };
-    const stop = after ? clock.after(after, go) : undefined;
-    go();
-  });
+export function twice(clock: Clock, after: number, once: () => Promise<Response>): Promise<Response> {
+  let enough = !after;
+  const first = once();
+  const second = pause(clock, after).then(() => (enough ? first : once()));
+  return Promise.race([first, second]).finally(() => (enough = true));
 }
 
 /**
- * Sends until there is an answer that means something. If there is none for as
- * long as patience lasts, it fails with RefreshUnavailable: nobody waits for
- * ever, and nobody is logged out because a gateway is being restarted.
+ * Sends until an answer counts, which judge tells. If there is none for as long
+ * as patience lasts, or no network at all, it fails with RefreshUnavailable:
+ * nobody waits for ever, and nobody is logged out because a gateway is being
+ * restarted.
  */
 export async function ask(
-  { clock, online, patience, resendAfter }: { clock: Clock; online(): boolean; patience: number; resendAfter: number },
+  clock: Clock,
+  patience: number,
+  online: () => boolean,
   send: (signal: AbortSignal) => Promise<Response>,
-  judge: (answer: Response, sent: number) => Promise<Verdict>,
+  judge: (answer: Response, sent: number) => Promise<boolean>,
 ): Promise<void> {
   const until = clock.now() + patience;
   const leave = new AbortController();
@@ -42,16 +35,12 @@ export async function ask(
     const sent = clock.now();
     wait = 250 * 2 ** tries * (0.5 + Math.random());
     try {
-      const answer = await twice(clock, resendAfter, () => send(leave.signal));
+      const answer = await send(leave.signal);
       ({ status } = answer);
-      if (status >= 500 || [408, 425, 429].includes(status)) {
+      if (status > 499 || [408, 425, 429].includes(status))
         wait = Math.max(wait, 1000 * Number(answer.headers.get("Retry-After")) || 0);
-      } else {
-        const verdict = await judge(answer, sent);
-        if (verdict == "done") return stop();
-        if (verdict == "failed") break;
-        if (!tries) wait = 0;
-      }
+      else if (await judge(answer, sent)) return stop();
+      else if (!tries) wait = 0;
     } catch (error) {
       cause = error;
       if (!online()) break;

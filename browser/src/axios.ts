@@ -5,7 +5,6 @@
  */
 import type { AxiosInstance, InternalAxiosRequestConfig } from "axios";
 import type { Session } from "./api.js";
-import { absolute } from "./environment.js";
 import { NotReplayable } from "./errors.js";
 
 // Survives in a configuration, which axios copies.
@@ -17,13 +16,14 @@ export function attachSession(axios: AxiosInstance, session: Session): () => voi
   const sent = new WeakMap<InternalAxiosRequestConfig, number>();
 
   const request = axios.interceptors.request.use(async (config) => {
-    const url = absolute(axios.getUri(config));
+    const url = axios.getUri(config);
     if (!session.covers(url)) return config;
-    config.withCredentials = true;
     const generation = await session.ready();
     const own = config.headers.toJSON() as Record<string, string>;
     const method = (config.method ?? "get").toUpperCase();
-    (await session.headers(url, method, pairs(own))).forEach((value, name) => config.headers.set(name, value));
+    const { headers, credentials } = await session.dress(url, method, pairs(own));
+    headers.forEach((value, name) => config.headers.set(name, value));
+    config.withCredentials = credentials == "include";
     if (!(replayed in config)) sent.set(config, generation);
     return config;
   });

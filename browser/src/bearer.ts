@@ -6,7 +6,7 @@
  * @module
  */
 import type { Carrier, Session, SessionOptions } from "./api.js";
-import { browser } from "./environment.js";
+import type { Environment } from "./environment.js";
 import { startSession } from "./session.js";
 
 /** The tokens of a session. */
@@ -35,7 +35,7 @@ export interface BearerOptions extends SessionOptions {
 
 /** A session whose tokens are in the page's memory, or in a store of yours. */
 export async function createBearerSession(options: BearerOptions): Promise<Session> {
-  const { store, environment = browser() } = options;
+  const { store, environment = globalThis as Environment } = options;
   let tokens = await store?.load();
   const carrier: Carrier = {
     credentials: "omit", // a cookie beside the header would be a second, other session
@@ -65,6 +65,15 @@ export async function createBearerSession(options: BearerOptions): Promise<Sessi
       await store?.clear();
     },
   };
-  const alone = { ...environment, locks: undefined, storage: undefined, channel: undefined };
+  const { navigator, document } = environment;
+  const alone: Environment = {
+    navigator: {
+      get onLine() {
+        return navigator.onLine;
+      },
+    },
+    document,
+    addEventListener: (...args) => environment.addEventListener(...args),
+  };
   return startSession({ ...options, environment: store ? environment : alone }, carrier);
 }

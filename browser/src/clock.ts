@@ -7,12 +7,9 @@ export interface Clock {
   now(): number;
   /** The machine's idea of the time of day, which all tabs share and which may be wrong. */
   wall(): number;
-  /** Calls once, after so many milliseconds of now. Returns how to cancel. */
+  /** Calls once, after so many milliseconds, or after 24 days if that is sooner. Returns how to cancel. */
   after(ms: number, call: () => void): () => void;
 }
-
-// Longer timers fire at once: browsers keep the milliseconds in 31 bits.
-const longest = 2 ** 31 - 1;
 
 /**
  * The clock of the machine. A monotonic clock stops while a laptop sleeps, and
@@ -20,32 +17,26 @@ const longest = 2 ** 31 - 1;
  * jump of the second one ahead of it is taken for sleep: at worst, a session is
  * refreshed too early.
  */
-export function systemClock(
-  monotonic: () => number = () => performance.now(),
-  wall: () => number = () => Date.now(),
-): Clock {
+export function systemClock(monotonic = () => performance.now(), wall = Date.now): Clock {
   let apart = wall() - monotonic();
   let slept = 0;
-  const now = () => {
-    const m = monotonic();
-    const jump = wall() - m - apart;
-    if (Math.abs(jump) > 1000) {
-      apart += jump;
-      slept += Math.max(jump, 0);
-    }
-    return m + slept;
+  return {
+    wall,
+    now() {
+      const now = monotonic();
+      const jump = wall() - now - apart;
+      if (Math.abs(jump) > 1000) {
+        apart += jump;
+        slept += Math.max(jump, 0);
+      }
+      return now + slept;
+    },
+    after(ms, call) {
+      // Browsers keep the milliseconds in 31 bits: longer timers would fire at once.
+      const timer = setTimeout(call, Math.min(ms, 2 ** 31 - 1));
+      return () => clearTimeout(timer);
+    },
   };
-  const after = (ms: number, call: () => void) => {
-    const end = now() + ms;
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const wait = () => {
-      const left = end - now();
-      timer = setTimeout(left > longest ? wait : call, Math.min(left, longest));
-    };
-    wait();
-    return () => clearTimeout(timer);
-  };
-  return { now, wall, after };
 }
 
 /** Waits. */

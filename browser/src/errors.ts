@@ -13,7 +13,7 @@ export type EndReason = "logout" | "idle" | "expired" | "refused" | "absent";
 export class SessionEnded extends Error {
   override readonly name = "SessionEnded";
   constructor(readonly reason: EndReason) {
-    super("The session is over: " + reason);
+    super("Session over: " + reason);
   }
 }
 
@@ -25,7 +25,7 @@ export class RefreshUnavailable extends Error {
     readonly status?: number,
     options?: ErrorOptions,
   ) {
-    super("The session cannot be refreshed now", options);
+    super("Try again", options);
   }
 }
 
@@ -40,6 +40,6 @@ export class NotReplayable extends Error {
     /** The refusal. */
     readonly response: Response,
   ) {
-    super("The request was refused and cannot be sent again");
+    super("Make the request anew");
   }
 }

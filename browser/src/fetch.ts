@@ -1,35 +1,32 @@
 import type { Session, SessionOptions } from "./api.js";
-import { absolute } from "./environment.js";
 import { NotReplayable } from "./errors.js";
+
+// Requests that have to do with tokens themselves never wait for one. All
+// others do, whatever they are: one that went past cost FOLIO many a 401.
+const ofTokens = /^\/(authn\/(log(in|out)|refresh|token)|bl-users\/login)/;
 
 /**
  * A fetch that refreshes ahead, and sends once more what was refused for want
- * of a fresh token. Requests of logins and logouts are given to special.
+ * of a fresh token. Logins and the like are given to special.
  */
 export function createFetch(
   session: Omit<Session, "fetch">,
   send: typeof fetch,
-  special: (url: URL, go: () => Promise<Response>) => Promise<Response> | "" | undefined,
+  special: (path: string, go: () => Promise<Response>) => Promise<Response>,
   copies: SessionOptions["copies"],
 ): typeof fetch {
   return async (input, init) => {
     const request = input instanceof Request ? input : undefined;
-    let url: URL;
-    try {
-      url = absolute(request ? request.url : (input as string | URL));
-      if (!session.covers(url)) throw url;
-    } catch {
-      return send(input, init); // none of ours; if it is no URL at all, fetch says so better
-    }
+    const url = request ? request.url : (input as string | URL);
+    const path = session.covers(url);
+    if (!path) return send(input, init);
     const method = init?.method ?? request?.method ?? "GET";
     const go = async (again?: Request) =>
       send(again ?? input, {
         ...init,
-        credentials: session.credentials,
-        headers: await session.headers(url, method, init?.headers ?? request?.headers),
+        ...(await session.dress(url, method, init?.headers ?? request?.headers)),
       });
-    const answered = special(url, go);
-    if (answered) return answered;
+    if (ofTokens.test(path)) return special(path, go);
 
     const body = init?.body;
     const signal = init?.signal ?? request?.signal;
@@ -59,21 +56,19 @@ export function createFetch(
  * is a module's own and no reason to refresh.
  */
 export async function refused(answer: Response): Promise<boolean> {
-  const { status, headers } = answer;
   return (
-    (status == 401 && /^bearer/i.test(headers.get("WWW-Authenticate")!)) ||
-    ((status == 401 || status == 400) &&
+    (answer.status == 401 || answer.status == 400) &&
+    (/^bearer/i.test(answer.headers.get("WWW-Authenticate")!) ||
       /"TOKEN_(EXPIRED|INVALID)"|^Token missing|^Invalid token/.test(await answer.clone().text()))
   );
 }
 
 /** Waits for something, but no longer than the signal says; that goes on by itself. */
 function unless<T>(signal: AbortSignal | null | undefined, something: Promise<T>): Promise<T> {
-  if (!signal) return something;
   return new Promise((resolve, reject) => {
-    const leave = () => reject(signal.reason);
-    if (signal.aborted) leave();
-    signal.addEventListener("abort", leave);
-    something.then(resolve, reject).finally(() => signal.removeEventListener("abort", leave));
+    const leave = () => reject(signal!.reason);
+    if (signal?.aborted) leave();
+    signal?.addEventListener("abort", leave);
+    something.then(resolve, reject).finally(() => signal?.removeEventListener("abort", leave));
   });
 }

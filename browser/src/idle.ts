@@ -6,7 +6,7 @@
  */
 import { openChannel } from "./channel.js";
 import { systemClock } from "./clock.js";
-import { browser } from "./environment.js";
+import { listen, type Environment } from "./environment.js";
 import type { Session, SessionOptions } from "./api.js";
 
 export interface IdleOptions extends Pick<SessionOptions, "clock" | "environment"> {
@@ -48,9 +48,10 @@ export function watchIdle(session: Session, options: IdleOptions = {}): IdleWatc
     warning: notice = 60_000,
     activity = ["keydown", "pointerdown", "wheel", "touchstart"],
     clock = systemClock(),
-    environment: env = browser(),
+    environment: env = globalThis as Environment,
   } = options;
   const hearers = new Set<(warning: Warning | undefined) => void>();
+  const closed = new AbortController();
   let seen = clock.now();
   let warning: Warning | undefined;
   let disarm = () => {};
@@ -91,7 +92,7 @@ export function watchIdle(session: Session, options: IdleOptions = {}): IdleWatc
   };
 
   // When somebody was last there, by the machine's clock, which all tabs share.
-  const channel = openChannel<{ at: number }>(env, "counterfoil:activity", ({ at }) =>
+  const channel = openChannel<{ at: number }>(env, "counterfoil:activity", closed.signal, ({ at }) =>
     here(clock.now() - Math.max(0, clock.wall() - at)),
   );
 
@@ -101,14 +102,12 @@ export function watchIdle(session: Session, options: IdleOptions = {}): IdleWatc
     here(clock.now());
   };
 
-  const stops = [
-    ...activity.map((type) => env.listen(type, noticed)),
-    ...["visibilitychange", "pageshow", "resume"].map((type) => env.listen(type, look)),
-    session.subscribe(({ type }) => {
-      if (type == "started") seen = clock.now();
-      look();
-    }),
-  ];
+  listen(env, activity, closed.signal, noticed);
+  listen(env, ["visibilitychange", "pageshow"], closed.signal, look);
+  const deaf = session.subscribe(({ type }) => {
+    if (type == "started") seen = clock.now();
+    look();
+  });
   look();
 
   return {
@@ -126,9 +125,9 @@ export function watchIdle(session: Session, options: IdleOptions = {}): IdleWatc
     },
     close() {
       disarm();
-      channel.close();
+      deaf();
+      closed.abort();
       hearers.clear();
-      for (const stop of stops) stop();
     },
   };
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import { pause, systemClock, type Clock } from "./clock.js";
-import { browser, type Environment, type Locks } from "./environment.js";
+import { listen, type Environment, type Locks } from "./environment.js";
 
 export interface LeaseOptions {
   /** Milliseconds that a lease lasts if whoever holds it disappears. Longer than any refresh: see `patience`. */
@@ -19,10 +19,10 @@ export interface LeaseOptions {
  * wrote last has it, once writing has reached all tabs, which browsers promise
  * nobody: two tabs may both have it at times.
  */
-export function leaseLocks({ lasts = 60_000, clock = systemClock(), environment = browser() }: LeaseOptions = {}): Locks {
-  const { storage, listen } = environment;
+export function leaseLocks({ lasts = 60_000, clock = systemClock(), environment = globalThis as Environment }: LeaseOptions = {}): Locks {
   return {
-    async request(name, { signal }, work) {
+    async request(name, work) {
+      const storage = environment.localStorage;
       if (!storage) return work();
       const key = name + ":lease";
       const me = Math.random().toString(36);
@@ -35,17 +35,17 @@ export function leaseLocks({ lasts = 60_000, clock = systemClock(), environment 
       const release = () => {
         if (holder() == me) storage.removeItem(key);
       };
-      const stop = listen("pagehide", release); // whoever leaves keeps nobody waiting
+      const done = new AbortController();
+      listen(environment, ["pagehide"], done.signal, release); // whoever leaves keeps nobody waiting
       try {
         while (holder() != me) {
-          signal.throwIfAborted();
           if (!holder()) storage.setItem(key, clock.wall() + lasts + " " + me);
           await pause(clock, 30 + 30 * Math.random());
         }
         await work();
       } finally {
         release();
-        stop();
+        done.abort();
       }
     },
   };

@@ -39,9 +39,7 @@ export function createXMLHttpRequest(session: Session, Base: typeof XMLHttpReque
       this.#own = [];
       this.#method = method;
       super.open(method, url, async, user, password);
-      const whole = absolute(url);
-      this.#url = async && session.covers(whole) ? whole : undefined;
-      if (this.#url) this.withCredentials = true;
+      this.#url = async && session.covers(url) ? absolute(url) : undefined;
     }
 
     override setRequestHeader(name: string, value: string): void {
@@ -64,10 +62,11 @@ export function createXMLHttpRequest(session: Session, Base: typeof XMLHttpReque
     async #go(url: URL, turn: number, fresh: () => Promise<unknown>): Promise<void> {
       try {
         await fresh();
-        const headers = await session.headers(url, this.#method, this.#own);
+        const { headers, credentials } = await session.dress(url, this.#method, this.#own);
         if (turn != this.#turn) return;
         if (this.#replayed) super.open(this.#method, url);
         this.#hidden = false;
+        this.withCredentials = credentials == "include";
         headers.forEach((value, name) => super.setRequestHeader(name, value));
         super.send(this.#body);
       } catch {

@@ -45,7 +45,7 @@ test("a request keeps what it came with", async () => {
 
 test("a login starts the session, a wrong password does not", async () => {
   const { tab } = await logIn();
-  assert.deepEqual(tab.events, [{ type: "started" }]);
+  assert.deepEqual(tab.events.map(({ type }) => type), ["started"]);
   assert.equal(tab.session.state.status, "active");
   const world = new World();
   const other = new Browser(world, new Gateway(world)).open();
@@ -285,7 +285,7 @@ test("refused: the session has ended, in all tabs, for all who wait, and for tho
   // Somebody logs in in one tab: all go on.
   await world.until(tab.login());
   await world.run(100);
-  assert.deepEqual(other.events.at(-1), { type: "started" });
+  assert.equal(other.events.at(-1)?.type, "started");
   assert.equal((await world.until(other.get())).status, 200);
 });
 
@@ -318,7 +318,7 @@ test("a session that began elsewhere is taken over", async () => {
 test("a 403 of the refresh is a fault of the installation and ends nothing", async () => {
   const { tab, world, gateway } = await logIn();
   await world.run(11 * minute);
-  gateway.fail("/authn/refresh", { status: 403 });
+  gateway.fail("/authn/refresh", ...Array(30).fill({ status: 403 }));
   await assert.rejects(world.until(tab.get()), { name: "RefreshUnavailable", status: 403 });
   assert.equal(tab.session.state.status, "active");
 });

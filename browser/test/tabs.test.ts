@@ -53,7 +53,10 @@ for (const missing of [["locks"], ["locks", "channel"], ["locks", "storage"], ["
 test("leases in place of locks: one refresh per expiry, even where a token works once", async () => {
   const { tab, world, gateway, browser } = await logIn({ resendAfter: 0 }, (gateway) => (gateway.grace = 0));
   const all = [tab, browser.open({ resendAfter: 0 }), browser.open({ resendAfter: 0 }), browser.open({ resendAfter: 0 })];
-  for (const one of all) one.environment.locks = leaseLocks({ clock: one.clock, environment: one.environment });
+  for (const one of all) {
+    const { clock, environment } = one;
+    Object.assign(environment.navigator, { locks: leaseLocks({ clock, environment }) });
+  }
   for (let i = 0; i < 10; i++) {
     await world.run(11 * minute);
     const answers = await world.until(Promise.all(all.map((one) => one.get())));
@@ -67,19 +70,18 @@ test("a lease of a tab that disappeared ends by itself, one of a page that was l
   const { tab, world, browser } = await logIn();
   const other = browser.open();
   const locks = [tab, other].map(({ clock, environment }) => leaseLocks({ clock, environment }));
-  const { signal } = new AbortController();
-  void locks[0]!.request("x", { signal }, () => new Promise(() => {}));
+  void locks[0]!.request("x", () => new Promise(() => {}));
   await world.run(1000);
   let had = 0;
-  void locks[1]!.request("x", { signal }, async () => void had++);
+  void locks[1]!.request("x", async () => void had++);
   await world.run(30_000);
   assert.equal(had, 0);
   await world.run(31_000);
   assert.equal(had, 1);
-  void locks[0]!.request("y", { signal }, () => new Promise(() => {}));
+  void locks[0]!.request("y", () => new Promise(() => {}));
   await world.run(1000);
   tab.fire("pagehide");
-  void locks[1]!.request("y", { signal }, async () => void had++);
+  void locks[1]!.request("y", async () => void had++);
   await world.run(1000);
   assert.equal(had, 2);
 });

@@ -306,18 +306,10 @@ export class Browser {
 class QueueLocks implements Locks {
   #tail = new Map<string, Promise<unknown>>();
 
-  request = async (name: string, { signal }: { signal: AbortSignal }, work: () => Promise<void>): Promise<void> => {
-    signal.throwIfAborted();
-    const before = this.#tail.get(name) ?? Promise.resolve();
-    let release!: () => void;
-    const held = new Promise<void>((done) => (release = done));
-    this.#tail.set(name, before.then(() => held));
-    try {
-      await Promise.race([before, new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)))]);
-      await work();
-    } finally {
-      release();
-    }
+  request = async (name: string, work: () => Promise<void>): Promise<void> => {
+    const mine = (this.#tail.get(name) ?? Promise.resolve()).then(work);
+    this.#tail.set(name, mine.catch(() => {}));
+    return mine;
   };
 }
 
@@ -328,10 +320,12 @@ export class Tab {
   readonly clock: Clock;
   hidden = false;
   closed = false;
+  #leave!: () => void;
+  readonly #gone = new Promise<void>((done) => (this.#leave = done));
   readonly #hearers = new Map<string, Set<(event: Event) => void>>();
   readonly #storage = new Map<string, string>();
   readonly #written = new Map<string, number>();
-  readonly #channels = new Set<{ name: string; channel: BroadcastChannel }>();
+  readonly #channels = new Set<BroadcastChannel>();
 
   constructor(
     readonly browser: Browser,
@@ -341,17 +335,26 @@ export class Tab {
     const older = [...browser.tabs][0];
     if (older) for (const [key, value] of older.#storage) this.#storage.set(key, value);
     this.clock = { now: () => world.t, wall: () => world.epoch + world.t + browser.skew, after: (ms, call) => world.after(ms, () => this.closed || call()) };
+    const tab = this;
     this.environment = {
-      locks: without.includes("locks") ? undefined : browser.locks,
-      storage: without.includes("storage") ? undefined : this.#storageView(),
-      channel: without.includes("channel") ? undefined : (name) => this.#openChannel(name),
-      listen: (type, hear) => {
+      navigator: {
+        locks: without.includes("locks") ? undefined : this.#locks(),
+        get onLine() {
+          return browser.online;
+        },
+      },
+      document: {
+        get hidden() {
+          return tab.hidden;
+        },
+      },
+      localStorage: without.includes("storage") ? undefined : this.#storageView(),
+      BroadcastChannel: without.includes("channel") ? undefined : this.#channel(),
+      addEventListener: (type, hear, { signal }) => {
         const set = this.#hearers.get(type) ?? new Set();
         this.#hearers.set(type, set.add(hear));
-        return () => void set.delete(hear);
+        signal.addEventListener("abort", () => set.delete(hear));
       },
-      visible: () => !this.hidden,
-      online: () => browser.online,
     };
     this.session = createSession({
       gateway: origin, tenant: "diku", fetch: (input, init) => this.fetch(input, init),
@@ -368,6 +371,7 @@ export class Tab {
   /** Closes the page; what is on the way with keepalive goes on. */
   close(): void {
     this.fire("pagehide");
+    this.#leave();
     this.closed = true;
     this.session.close();
     this.browser.tabs.delete(this);
@@ -416,7 +420,13 @@ export class Tab {
     return new Response(text, { status: answer.status, headers: { ...(gateway.date && { Date: date }), ...answer.headers } });
   }
 
-  #storageView(): NonNullable<Environment["storage"]> {
+  /** A page that is closed holds no locks. */
+  #locks(): Locks {
+    const { locks } = this.browser;
+    return { request: (name, work) => locks.request(name, () => Promise.race([work(), this.#gone])) };
+  }
+
+  #storageView(): NonNullable<Environment["localStorage"]> {
     const change = (key: string, value: string | null) => {
       // All tabs agree in the end on what was written last.
       const order = ++this.browser.writes;
@@ -441,19 +451,24 @@ export class Tab {
     };
   }
 
-  #openChannel(name: string): BroadcastChannel {
-    const channel = {
-      onmessage: null as ((event: MessageEvent) => void) | null,
-      postMessage: (data: unknown) => {
-        for (const tab of this.browser.tabs)
+  #channel(): NonNullable<Environment["BroadcastChannel"]> {
+    const { browser } = this;
+    const channels = this.#channels;
+    return class {
+      onmessage: ((event: MessageEvent) => void) | null = null;
+      constructor(readonly name: string) {
+        channels.add(this as unknown as BroadcastChannel);
+      }
+      postMessage(data: unknown): void {
+        for (const tab of browser.tabs)
           for (const other of tab.#channels)
-            if (other.name == name && other.channel != (channel as unknown))
-              this.browser.world.after(this.browser.travel, () => other.channel.onmessage?.({ data } as MessageEvent));
-      },
-      close: () => {},
-    };
-    this.#channels.add({ name, channel: channel as unknown as BroadcastChannel });
-    return channel as unknown as BroadcastChannel;
+            if (other.name == this.name && other != (this as unknown))
+              browser.world.after(browser.travel, () => other.onmessage?.({ data } as MessageEvent));
+      }
+      close(): void {
+        channels.delete(this as unknown as BroadcastChannel);
+      }
+    } as unknown as NonNullable<Environment["BroadcastChannel"]>;
   }
 }
 
