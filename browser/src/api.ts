@@ -103,10 +103,8 @@ export interface Carrier {
   readonly credentials: RequestCredentials;
   /** Adds what proves the session. */
   attach?(headers: Headers): void;
-  /** What a refresh or a logout has in its body. */
-  body?(): object | undefined;
-  /** Looks for what another tab left, before a refresh. */
-  load?(): Promise<void>;
+  /** What a refresh or a logout has in its body, with what another tab left since. */
+  body?(): Promise<object | undefined>;
   /** Keeps what an answer brought, before anybody uses it. False: the tokens are not there. */
   keep?(answer: Answer): Promise<boolean>;
   forget?(): Promise<void>;

@@ -27,7 +27,7 @@ export async function ask(
 ): Promise<void> {
   const until = clock.now() + patience;
   const leave = new AbortController();
-  const stop = clock.after(patience, () => leave.abort());
+  clock.after(patience, () => leave.abort());
   let status: number | undefined;
   let cause: unknown;
   for (let wait = 0, tries = 0; clock.now() + wait < until; tries++) {
@@ -37,15 +37,15 @@ export async function ask(
     try {
       const answer = await send(leave.signal);
       ({ status } = answer);
-      if (status > 499 || [408, 425, 429].includes(status))
+      if (/^5|408|425|429/.test("" + status))
         wait = Math.max(wait, 1000 * Number(answer.headers.get("Retry-After")) || 0);
-      else if (await judge(answer, sent)) return stop();
+      else if (await judge(answer, sent)) return leave.abort(); // a late second answer would bring older cookies
       else if (!tries) wait = 0;
     } catch (error) {
       cause = error;
       if (!online()) break;
     }
   }
-  stop();
+  leave.abort();
   throw new RefreshUnavailable(status, { cause });
 }

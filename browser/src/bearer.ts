@@ -13,8 +13,6 @@ import { startSession } from "./session.js";
 export interface Tokens {
   accessToken: string;
   refreshToken: string;
-  /** What makes up for an older refresh token that was presented too late. */
-  heal?: string;
 }
 
 /** Where tokens are kept. */
@@ -37,28 +35,25 @@ export interface BearerOptions extends SessionOptions {
 export async function createBearerSession(options: BearerOptions): Promise<Session> {
   const { store, environment = globalThis as Environment } = options;
   let tokens = await store?.load();
+  let heal: string | undefined; // what makes up for an older refresh token that came too late
   const carrier: Carrier = {
     credentials: "omit", // a cookie beside the header would be a second, other session
     attach(headers) {
       if (tokens && !headers.has("Authorization")) headers.set("Authorization", "Bearer " + tokens.accessToken);
     },
-    body: () => tokens && { refreshToken: tokens.refreshToken, ...(tokens.heal && { heal: tokens.heal }) },
-    async load() {
-      tokens = (await store?.load()) ?? tokens;
+    async body() {
+      const newest = await store?.load();
+      tokens = newest ?? tokens;
+      return tokens && { refreshToken: tokens.refreshToken, ...(heal && { heal }) };
     },
     async keep({ accessToken, refreshToken, errors }) {
-      if (accessToken && refreshToken) {
-        const fresh = { accessToken, refreshToken };
-        await store?.save(fresh);
-        tokens = fresh;
-        return true;
-      }
-      const heal = errors?.[0]?.parameters?.find(({ key }) => key == "heal")?.value;
-      if (tokens && heal) {
-        // Another tab may have stored the newer token since.
-        tokens = { ...((await store?.load()) ?? tokens), heal };
-      }
-      return false;
+      heal = errors?.[0]?.parameters?.find(({ key }) => key == "heal")?.value ?? heal;
+      if (!accessToken || !refreshToken) return false;
+      const fresh = { accessToken, refreshToken };
+      await store?.save(fresh);
+      tokens = fresh;
+      heal = undefined;
+      return true;
     },
     async forget() {
       tokens = undefined;

@@ -10,7 +10,8 @@ export interface Environment {
     /** Missing in old browsers and on plain http; see entry `lease`. Without, the gateway sorts out tabs that come at the same time. */
     readonly locks?: Locks | undefined;
   };
-  readonly document: { readonly hidden: boolean };
+  /** Where there is no base, URLs must be absolute. */
+  readonly document: { readonly hidden: boolean; readonly baseURI?: string };
   /** Keeps expiry times, never tokens. Missing, or throws, where the user blocks it. */
   readonly localStorage?: Pick<Storage, "getItem" | "setItem" | "removeItem"> | undefined;
   readonly BroadcastChannel?: (new (name: string) => BroadcastChannel) | undefined;
@@ -21,6 +22,3 @@ export interface Environment {
 export function listen(env: Environment, types: string[], signal: AbortSignal, hear: (event: Event) => void): void {
   for (const type of types) env.addEventListener(type, hear, { capture: true, signal });
 }
-
-/** A URL as the page would resolve it. */
-export const absolute = (url: string | URL): URL => new URL(url, globalThis.location?.href);

@@ -13,7 +13,7 @@ export type EndReason = "logout" | "idle" | "expired" | "refused" | "absent";
 export class SessionEnded extends Error {
   override readonly name = "SessionEnded";
   constructor(readonly reason: EndReason) {
-    super("Session over: " + reason);
+    super(reason);
   }
 }
 
@@ -25,7 +25,7 @@ export class RefreshUnavailable extends Error {
     readonly status?: number,
     options?: ErrorOptions,
   ) {
-    super("Try again", options);
+    super("", options);
   }
 }
 
@@ -40,6 +40,6 @@ export class NotReplayable extends Error {
     /** The refusal. */
     readonly response: Response,
   ) {
-    super("Make the request anew");
+    super();
   }
 }

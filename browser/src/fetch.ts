@@ -3,7 +3,7 @@ import { NotReplayable } from "./errors.js";
 
 // Requests that have to do with tokens themselves never wait for one. All
 // others do, whatever they are: one that went past cost FOLIO many a 401.
-const ofTokens = /^\/(authn\/(log(in|out)|refresh|token)|bl-users\/login)/;
+const ofTokens = /^\/(authn|bl-users)\/(log(in(-with-expiry)?|out(-all)?)|refresh|token)\/$/;
 
 /**
  * A fetch that refreshes ahead, and sends once more what was refused for want
@@ -57,7 +57,7 @@ export function createFetch(
  */
 export async function refused(answer: Response): Promise<boolean> {
   return (
-    (answer.status == 401 || answer.status == 400) &&
+    [400, 401].includes(answer.status) &&
     (/^bearer/i.test(answer.headers.get("WWW-Authenticate")!) ||
       /"TOKEN_(EXPIRED|INVALID)"|^Token missing|^Invalid token/.test(await answer.clone().text()))
   );

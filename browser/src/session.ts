@@ -2,7 +2,7 @@ import type { Answer, Carrier, Session, SessionEvent, SessionOptions, SessionSta
 import { ask, twice } from "./ask.js";
 import { openChannel } from "./channel.js";
 import { pause, systemClock } from "./clock.js";
-import { absolute, listen, type Environment } from "./environment.js";
+import { listen, type Environment } from "./environment.js";
 import { RefreshUnavailable, SessionEnded, type EndReason } from "./errors.js";
 import { createFetch, refused } from "./fetch.js";
 
@@ -31,6 +31,7 @@ export function startSession(options: SessionOptions, carrier: Carrier): Session
   const clock = options.clock ?? systemClock();
   const env: Environment = options.environment ?? (globalThis as Environment);
   const send = options.fetch ?? fetch.bind(globalThis);
+  const absolute = (url: string | URL) => new URL(url, env.document.baseURI);
   const base = absolute(options.gateway).href.replace(/\/*$/, "");
   const name = "counterfoil:" + base;
   const closed = new AbortController();
@@ -47,11 +48,6 @@ export function startSession(options: SessionOptions, carrier: Carrier): Session
   let disarm = () => {}; // the timer of the next refresh ahead
   const hearers = new Set<(event: SessionEvent) => void>();
 
-  const subscribe = (hear: (event: SessionEvent) => void) => {
-    hearers.add(hear);
-    return () => hearers.delete(hear);
-  };
-
   const emit = (event: SessionEvent) => {
     // Later, so that what is told has happened; a fault of theirs is not ours.
     for (const hear of hearers) queueMicrotask(() => hear(event));
@@ -67,11 +63,11 @@ export function startSession(options: SessionOptions, carrier: Carrier): Session
     if (!(news && news.n > n)) return;
     const { life = 0 } = news;
     const now = clock.now();
-    const left = (until = NaN) => until - clock.wall();
+    const apart = now - clock.wall();
     ({ n, ended } = news);
-    over = life > 0 ? now + Math.min(left(news.over), life) : NaN;
-    due = over - Math.min(60_000, life / 4, Math.max(5_000, life / 5)) * (0.8 + 0.4 * Math.random());
-    end = now + left(news.end || NaN);
+    over = life > 0 ? Math.min(news.over! + apart, now + life) : NaN;
+    due = over - Math.min(45_000, life / 5) * (0.5 + Math.random());
+    end = (news.end || NaN) + apart;
     disarm();
     if (ended) void carrier.forget?.();
     else if (over) arm(due - now);
@@ -106,8 +102,9 @@ export function startSession(options: SessionOptions, carrier: Carrier): Session
     return { credentials: carrier.credentials, headers: all };
   };
 
-  const request = async (method: string, path: string, body?: object, signal?: AbortSignal) => {
+  const request = async (method: string, path: string, signal?: AbortSignal) => {
     const url = base + path;
+    const body = signal && (await carrier.body?.());
     return send(url, {
       ...(await dress(url, method, body && { "Content-Type": "application/json" })),
       method,
@@ -122,7 +119,7 @@ export function startSession(options: SessionOptions, carrier: Carrier): Session
       clock,
       patience,
       () => env.navigator.onLine,
-      (signal) => twice(clock, resendAfter, () => request("POST", path, carrier.body?.(), signal)),
+      (signal) => twice(clock, resendAfter, () => request("POST", path, signal)),
       judge,
     );
 
@@ -146,37 +143,31 @@ export function startSession(options: SessionOptions, carrier: Carrier): Session
         }
         resolve();
       };
-      const { locks } = env.navigator;
-      (locks ? locks.request(name, locked) : locked()).catch(reject);
+      (env.navigator.locks?.request(name, locked) ?? locked()).catch(reject);
     });
-
-  const judgeRefresh = async (from: number, answer: Response, sent: number) => {
-    const { ok, status } = answer;
-    const body: Answer = await answer.json().catch(() => ({}));
-    if (n > from) return true; // somebody logged in or out meanwhile: this is of an older session
-    const kept = await carrier.keep?.(body);
-    if (ok) {
-      if (kept === false) return false; // half an answer has no tokens
-      keep(body, sent, false, answer.headers.get("Date"));
-    } else {
-      // Superseded: somebody else has refreshed. The jar has the newer token, and
-      // with this answer it got what makes up for the older one.
-      if (!refuses(status) || /"superseded"/.test(JSON.stringify(body))) return false;
-      publish({ ended: status == 400 ? "absent" : "refused" });
-    }
-    return true;
-  };
 
   /** Refreshes once for all who ask, in whatever tab. */
   const refresh = () => {
     const from = n;
+    const judge = async (answer: Response, sent: number) => {
+      const { ok, status } = answer;
+      const body: Answer = await answer.json().catch(() => ({}));
+      if (n > from) return true; // somebody logged in or out meanwhile: this is of an older session
+      const kept = await carrier.keep?.(body);
+      if (ok) {
+        if (kept == false) return false; // half an answer has no tokens
+        keep(body, sent, false, answer.headers.get("Date"));
+      } else {
+        // Superseded: somebody else has refreshed. The jar has the newer token, and
+        // with this answer it got what makes up for the older one.
+        if (!refuses(status) || /"superseded"/.test(JSON.stringify(body))) return false;
+        publish({ ended: status == 400 ? "absent" : "refused" });
+      }
+      return true;
+    };
     return (flight ??= alone(
       () => n > from,
-      async () => {
-        await carrier.load?.();
-        const generation = n;
-        await post("/authn/refresh", (answer, sent) => judgeRefresh(generation, answer, sent));
-      },
+      () => post("/authn/refresh", judge),
     )
       .catch((error) => {
         emit({ type: "unavailable", error });
@@ -191,21 +182,19 @@ export function startSession(options: SessionOptions, carrier: Carrier): Session
     used = n;
   };
 
-  /** Lets the gateway know that an answer arrived, if no request does that. */
-  const acknowledge = () => {
-    const from = n;
-    clock.after(1_000, () => {
-      if (confirm && used < n && n == from && active) request("GET", confirm).catch(() => {});
-    });
-  };
-
   /** Refreshes before anybody has to wait for it. */
   const ahead = () => {
     const from = n;
     if (!flight)
       refresh().then(
-        () => n > from && acknowledge(),
-        () => n == from && arm(5_000 + 5_000 * Math.random()),
+        () => {
+          const to = n;
+          // So that the gateway learns that its answer arrived, if no request tells it.
+          clock.after(1_000, () => {
+            if (confirm && used < to && n == to && active) request("GET", confirm).catch(() => {});
+          });
+        },
+        () => n == from && arm(10_000 * (0.5 + Math.random())),
       );
   };
 
@@ -221,7 +210,7 @@ export function startSession(options: SessionOptions, carrier: Carrier): Session
   else adopt(known);
   listen(env, ["visibilitychange", "online", "pageshow"], closed.signal, wake);
 
-  const session: Omit<Session, "fetch"> = {
+  const session: Omit<Session, "fetch"> & { fetch?: typeof fetch } = {
     get state() {
       return state;
     },
@@ -248,14 +237,15 @@ export function startSession(options: SessionOptions, carrier: Carrier): Session
     async refresh() {
       await refresh();
       if (ended) throw new SessionEnded(ended);
-      acknowledge();
     },
     endsIn: () => end - clock.now(),
-    subscribe,
+    subscribe(hear) {
+      hearers.add(hear);
+      return () => hearers.delete(hear);
+    },
     close() {
       disarm();
       closed.abort();
-      hearers.clear();
     },
     async ready(early) {
       if (active && clock.now() >= due) {
@@ -278,11 +268,11 @@ export function startSession(options: SessionOptions, carrier: Carrier): Session
         const body: Answer = await answer.clone().json().catch(() => ({}));
         await carrier.keep?.(body);
         if (/out/.test(path)) publish({ ended: "logout" });
-        else if ((body.tokenExpiration ?? body).accessTokenExpiration)
-          keep(body, sent, !/refresh/.test(path), answer.headers.get("Date"));
+        else keep(body, sent, !/refresh/.test(path), answer.headers.get("Date"));
       }
       return answer;
     }) as Promise<Response>;
 
-  return Object.assign(session, { fetch: createFetch(session, send, special, options.copies) });
+  session.fetch = createFetch(session, send, special, options.copies);
+  return session as Session;
 }

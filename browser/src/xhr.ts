@@ -4,7 +4,6 @@
  * @module
  */
 import type { Session } from "./api.js";
-import { absolute } from "./environment.js";
 
 type Body = Document | XMLHttpRequestBodyInit | null | undefined;
 
@@ -17,7 +16,7 @@ type Body = Document | XMLHttpRequestBodyInit | null | undefined;
 export function createXMLHttpRequest(session: Session, Base: typeof XMLHttpRequest = XMLHttpRequest): typeof XMLHttpRequest {
   return class extends Base {
     #method = "GET";
-    #url: URL | undefined; // only if the session covers it
+    #url: string | URL | undefined; // only if the session covers it
     #own: [string, string][] = [];
     #body: Body;
     #generation = 0; // of the first try
@@ -39,7 +38,7 @@ export function createXMLHttpRequest(session: Session, Base: typeof XMLHttpReque
       this.#own = [];
       this.#method = method;
       super.open(method, url, async, user, password);
-      this.#url = async && session.covers(url) ? absolute(url) : undefined;
+      this.#url = async && session.covers(url) ? url : undefined;
     }
 
     override setRequestHeader(name: string, value: string): void {
@@ -59,7 +58,7 @@ export function createXMLHttpRequest(session: Session, Base: typeof XMLHttpReque
       super.abort();
     }
 
-    async #go(url: URL, turn: number, fresh: () => Promise<unknown>): Promise<void> {
+    async #go(url: string | URL, turn: number, fresh: () => Promise<unknown>): Promise<void> {
       try {
         await fresh();
         const { headers, credentials } = await session.dress(url, this.#method, this.#own);
@@ -84,7 +83,7 @@ export function createXMLHttpRequest(session: Session, Base: typeof XMLHttpReque
       if (event.type == "loadend") void this.#decide(this.#url!, this.#turn);
     }
 
-    async #decide(url: URL, turn: number): Promise<void> {
+    async #decide(url: string | URL, turn: number): Promise<void> {
       const { status, response } = this;
       const type = this.getResponseHeader("WWW-Authenticate");
       const text = typeof response == "string" ? response : JSON.stringify(response);

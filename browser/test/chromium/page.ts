@@ -15,7 +15,7 @@ const query = new URLSearchParams(location.search);
 const options = {
   gateway: location.origin,
   tenant: "diku",
-  resendAfter: Number(query.get("resend") ?? 150),
+  resendAfter: Number(query.get("resend") ?? 5_000),
   patience: Number(query.get("patience") ?? 30_000),
   fetch: (input: RequestInfo | URL, init?: RequestInit) => {
     if (String(input).endsWith("/authn/refresh")) void page.report({ type: "asks", from: session.generation });

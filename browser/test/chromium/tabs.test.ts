@@ -105,7 +105,7 @@ describe("real Chromium against the real program", { skip: missing() }, () => {
             await page.waitForFunction("window.ready");
             await page.evaluate(`traffic(${every})`);
           } else {
-            await page.goto(chromium.origin + "/page/none");
+            await page.goto("about:blank");
             await page.goto(chromium.origin + "/page/?traffic=" + every);
             await page.waitForFunction("window.ready");
           }
@@ -115,11 +115,17 @@ describe("real Chromium against the real program", { skip: missing() }, () => {
   });
 
   test("answers delayed by more than the grace", async (t) => {
-    await play(t, program, { misfortune: (nth) => ({ delay: [0, 300, 900, 1500, 0][nth % 5]! }) });
+    // In proportion: 600 s, 10 s and up to 40 s.
+    const slower = await Program.start("8s", "400ms");
+    try {
+      await play(t, slower, { query: "resend=150", for: 2 * seconds, misfortune: (nth) => ({ delay: [0, 300, 900, 1600, 500][nth % 5]! }) });
+    } finally {
+      await slower.stop();
+    }
   });
 
   test("every other answer dropped after the commit", async (t) => {
-    await play(t, program, { misfortune: (nth) => ({ drop: nth % 2 == 0 }) });
+    await play(t, program, { query: "resend=150", misfortune: (nth) => ({ drop: nth % 2 == 0 }) });
   });
 
   test("offline and back", async (t) => {
