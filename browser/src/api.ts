@@ -102,7 +102,7 @@ export interface Answer extends Expirations {
 export interface Carrier {
   readonly credentials: RequestCredentials;
   /** Adds what proves the session. */
-  attach?(headers: Headers): void;
+  attach?(headers: Headers): Promise<void>;
   /** What a refresh or a logout has in its body, with what another tab left since. */
   body?(): Promise<object | undefined>;
   /** Keeps what an answer brought, before anybody uses it. False: the tokens are not there. */

@@ -36,14 +36,15 @@ export async function createBearerSession(options: BearerOptions): Promise<Sessi
   const { store, environment = globalThis as Environment } = options;
   let tokens = await store?.load();
   let heal: string | undefined; // what makes up for an older refresh token that came too late
+  const newest = async () => (tokens = (await store?.load()) ?? tokens); // another tab may have refreshed
   const carrier: Carrier = {
     credentials: "omit", // a cookie beside the header would be a second, other session
-    attach(headers) {
+    async attach(headers) {
+      await newest();
       if (tokens && !headers.has("Authorization")) headers.set("Authorization", "Bearer " + tokens.accessToken);
     },
     async body() {
-      const newest = await store?.load();
-      tokens = newest ?? tokens;
+      await newest();
       return tokens && { refreshToken: tokens.refreshToken, ...(heal && { heal }) };
     },
     async keep({ accessToken, refreshToken, errors }) {

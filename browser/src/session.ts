@@ -97,7 +97,7 @@ export function startSession(options: SessionOptions, carrier: Carrier): Session
   const dress: Session["dress"] = async (url, method, own) => {
     const all = new Headers(own);
     if (options.tenant && !all.has("X-Okapi-Tenant")) all.set("X-Okapi-Tenant", options.tenant);
-    carrier.attach?.(all);
+    await carrier.attach?.(all);
     new Headers(await options.headers?.({ url: absolute(url), method })).forEach((value, key) => all.set(key, value));
     return { credentials: carrier.credentials, headers: all };
   };
