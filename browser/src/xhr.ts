@@ -27,7 +27,7 @@ export function createXMLHttpRequest(session: Session, Base: typeof XMLHttpReque
     constructor() {
       super();
       // Registered first, so these run before all handlers of the page.
-      for (const type of ["readystatechange", "progress", "load", "loadend"]) {
+      for (const type of ["loadstart", "readystatechange", "progress", "load", "loadend"]) {
         super.addEventListener(type, (event) => this.#look(event));
       }
     }
@@ -78,7 +78,8 @@ export function createXMLHttpRequest(session: Session, Base: typeof XMLHttpReque
     #look(event: Event): void {
       const { status, readyState } = this;
       if (this.#url && !this.#replayed && readyState > 1 && (status == 401 || status == 400)) this.#hidden = true;
-      if (!this.#hidden) return;
+      const second = this.#replayed && event.type == "loadstart";
+      if (!this.#hidden && !second) return;
       event.stopImmediatePropagation();
       if (event.type == "loadend") void this.#decide(this.#url!, this.#turn);
     }

@@ -12,6 +12,7 @@ const page = globalThis as unknown as {
   stop(): Promise<{ sent: number; ok: number }>;
 };
 const query = new URLSearchParams(location.search);
+const plain = fetch.bind(globalThis);
 const options = {
   gateway: location.origin,
   tenant: "diku",
@@ -19,7 +20,7 @@ const options = {
   patience: Number(query.get("patience") ?? 30_000),
   fetch: (input: RequestInfo | URL, init?: RequestInit) => {
     if (String(input).endsWith("/authn/refresh")) void page.report({ type: "asks", from: session.generation });
-    return fetch(input, init);
+    return plain(input, init);
   },
   ...(query.has("lease") && {
     environment: {
