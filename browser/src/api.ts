@@ -105,7 +105,7 @@ export interface Carrier {
   attach?(headers: Headers): Promise<void>;
   /** What a refresh or a logout has in its body, with what another tab left since. */
   body?(): Promise<object | undefined>;
-  /** Keeps what an answer brought, before anybody uses it. False: the tokens are not there. */
+  /** Keeps what an answer brought, before anybody uses it. True: the tokens are not there. */
   keep?(answer: Answer): Promise<boolean>;
   forget?(): Promise<void>;
 }

@@ -30,10 +30,9 @@ export async function ask(
   clock.after(patience, () => leave.abort());
   let status: number | undefined;
   let cause: unknown;
-  for (let wait = 0, tries = 0; clock.now() + wait < until; tries++) {
-    await pause(clock, wait);
+  for (let tries = 0; ; tries++) {
     const sent = clock.now();
-    wait = 250 * 2 ** tries * (0.5 + Math.random());
+    let wait = 500 * 2 ** tries * Math.random();
     try {
       const answer = await send(leave.signal);
       ({ status } = answer);
@@ -45,6 +44,8 @@ export async function ask(
       cause = error;
       if (!online()) break;
     }
+    if (clock.now() + wait > until) break;
+    await pause(clock, wait);
   }
   leave.abort();
   throw new RefreshUnavailable(status, { cause });

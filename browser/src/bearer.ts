@@ -49,12 +49,12 @@ export async function createBearerSession(options: BearerOptions): Promise<Sessi
     },
     async keep({ accessToken, refreshToken, errors }) {
       heal = errors?.[0]?.parameters?.find(({ key }) => key == "heal")?.value ?? heal;
-      if (!accessToken || !refreshToken) return false;
+      if (!accessToken || !refreshToken) return true;
       const fresh = { accessToken, refreshToken };
       await store?.save(fresh);
       tokens = fresh;
       heal = undefined;
-      return true;
+      return false;
     },
     async forget() {
       tokens = undefined;

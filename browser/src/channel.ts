@@ -3,7 +3,7 @@ import { listen, type Environment } from "./environment.js";
 /** News that all tabs share. */
 export interface Channel<T> {
   /** The newest that this tab can see. Another tab's may arrive a moment later. */
-  read(): T | undefined;
+  read(): T | null | undefined;
   post(news: T): void;
 }
 
@@ -19,9 +19,9 @@ export function openChannel<T>(env: Environment, name: string, signal: AbortSign
     line.onmessage = ({ data }) => hear(data);
     signal.addEventListener("abort", () => line.close());
   }
-  const read = () => {
+  const read = (): T | null | undefined => {
     try {
-      return JSON.parse(env.localStorage!.getItem(name)!) ?? undefined;
+      return JSON.parse(env.localStorage!.getItem(name)!);
     } catch {
       // There is no storage, or somebody else wrote there.
     }

@@ -59,7 +59,7 @@ export async function refused(answer: Response): Promise<boolean> {
   return (
     [400, 401].includes(answer.status) &&
     (/^bearer/i.test(answer.headers.get("WWW-Authenticate")!) ||
-      /"TOKEN_(EXPIRED|INVALID)"|^Token missing|^Invalid token/.test(await answer.clone().text()))
+      /"TOKEN_(EXPIRED|INVALID)"|^(Token missing|Invalid token)/.test(await answer.clone().text()))
   );
 }
 

@@ -59,7 +59,7 @@ export function startSession(options: SessionOptions, carrier: Carrier): Session
   };
 
   /** Takes news, from this tab or another, unless newer ones are known. */
-  const adopt = (news?: News) => {
+  const adopt = (news?: News | null) => {
     if (!(news && news.n > n)) return;
     const { life = 0 } = news;
     const now = clock.now();
@@ -139,7 +139,7 @@ export function startSession(options: SessionOptions, carrier: Carrier): Session
         adopt(channel.read());
         if (!needless()) {
           await work().then(resolve, reject);
-          await pause(clock, newsTravel);
+          if (!env.document.hidden) await pause(clock, newsTravel); // hidden, it would take a second
         }
         resolve();
       };
@@ -153,9 +153,9 @@ export function startSession(options: SessionOptions, carrier: Carrier): Session
       const { ok, status } = answer;
       const body: Answer = await answer.json().catch(() => ({}));
       if (n > from) return true; // somebody logged in or out meanwhile: this is of an older session
-      const kept = await carrier.keep?.(body);
+      const lacking = await carrier.keep?.(body);
       if (ok) {
-        if (kept == false) return false; // half an answer has no tokens
+        if (lacking) return false; // half an answer
         keep(body, sent, false, answer.headers.get("Date"));
       } else {
         // Superseded: somebody else has refreshed. The jar has the newer token, and
@@ -227,7 +227,7 @@ export function startSession(options: SessionOptions, carrier: Carrier): Session
       const needless = () => n > from && !!ended;
       await alone(needless, () =>
         // A refusal means that there is nothing left to end.
-        post(everywhere ? "/authn/logout-all" : "/authn/logout", async ({ ok, status }) => ok || refuses(status)),
+        post("/authn/logout" + (everywhere ? "-all" : ""), async ({ ok, status }) => ok || refuses(status)),
       ).catch((error) => {
         // Whoever asks to log out must know that it failed; whoever is away must not be seen working.
         if (reason == "logout") throw error;
