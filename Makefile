@@ -50,3 +50,11 @@ bench-postgres: ## the same on a PostgreSQL that it starts itself, with what a r
 
 clean:
 	rm -rf bin counterfoil-demo
+
+.PHONY: browser browser-long
+
+browser: ## the browser library: its tests, and real Chromium against the program
+	./tools/browser.sh short
+
+browser-long: ## the same, longer and with real lifetimes
+	./tools/browser.sh long
