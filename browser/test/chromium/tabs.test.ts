@@ -7,7 +7,7 @@ import { Chromium, Front, missing, orders, Program, type Misfortune } from "./wo
 
 const long = !!process.env["LONG"];
 const seconds = long ? 60 : 15;
-const every = 130; // milliseconds between two requests of a tab
+const every = 250; // milliseconds between two requests of a tab
 const rows: string[] = [];
 
 interface Case {
