@@ -81,7 +81,7 @@ export interface Session {
 
   // For adapters of other ways to send requests.
   /** Waits for a fresh token if this one is over (or soon will be, with `early`). Resolves to the generation to use. */
-  ready(early?: boolean): Promise<number>;
+  ready(early?: boolean | undefined): Promise<number>;
   /** Refreshes after a request of that generation was refused, unless that has happened meanwhile. */
   renew(generation: number): Promise<void>;
   /** What a request to the gateway must have, with headers of its own. */

@@ -36,8 +36,7 @@ export async function ask(
     try {
       const answer = await send(leave.signal);
       ({ status } = answer);
-      if (/^5|408|425|429/.test("" + status))
-        wait = Math.max(wait, 1000 * Number(answer.headers.get("Retry-After")) || 0);
+      if (/^5|408|425|429/.test("" + status)) wait += 1000 * Number(answer.headers.get("Retry-After")) || 0;
       else if (await judge(answer, sent)) return leave.abort(); // a late second answer would bring older cookies
       else if (!tries) wait = 0;
     } catch (error) {

@@ -30,13 +30,10 @@ export function createFetch(
 
     const body = init?.body;
     const signal = init?.signal ?? request?.signal;
-    let once = body instanceof ReadableStream;
-    let copy: Request | undefined;
+    const whole = !body && !/GET|HEAD/.test(method) && request;
+    const once = body instanceof ReadableStream || (whole && copies?.(whole) === false);
     const generation = await unless(signal, session.ready(once));
-    if (request && !body && !/GET|HEAD/.test(method)) {
-      once = copies?.(request) === false;
-      if (!once) copy = request.clone();
-    }
+    const copy = whole && !once ? whole.clone() : undefined;
     const answer = await go();
     if (await session.refused(answer)) {
       await unless(signal, session.renew(generation));

@@ -218,7 +218,7 @@ export function startSession(options: SessionOptions, carrier: Carrier): Session
       return n;
     },
     covers(url) {
-      const path = absolute(url).href.replace(/[?#].*/, "") + "/";
+      const path = absolute(url).href.replace(/[?#].*|$/, "/");
       return path.startsWith(base + "/") && path.slice(base.length);
     },
     adopt: (expirations) => keep(expirations, clock.now(), true),
