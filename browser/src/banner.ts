@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { systemClock } from "./clock.js";
 import type { IdleWatch, Warning } from "./idle.js";
 
 /** The element. Style it with `::part(banner)`, `::part(text)`, `::part(time)` and `::part(button)`. */
@@ -19,29 +20,40 @@ const style = `
 [part=button] { font: inherit; padding: .25rem .75rem; border: 1px solid #1b1b1b; border-radius: 4px; background: #fff; color: #1b1b1b; cursor: pointer; }
 [part=button]:focus-visible { outline: 3px solid #1a5fb4; outline-offset: 2px; }`;
 
+function part(tag: string, name: string): HTMLElement {
+  const element = document.createElement(tag);
+  element.part.add(name);
+  return element;
+}
+
 /**
  * Defines the element `<counterfoil-banner>`, or one of another name. Its words
  * are its attributes `idle-text`, `expired-text` and `button-text`.
  */
 export function defineBanner(name = "counterfoil-banner"): void {
   if (customElements.get(name)) return;
+  const clock = systemClock();
+  const sheet = new CSSStyleSheet(); // unlike a style element, it needs no leave of the page's policy
+  sheet.replaceSync(style);
   customElements.define(name, class extends HTMLElement implements SessionBanner {
     #watch: IdleWatch | undefined;
     #stop = () => {};
-    #tick: ReturnType<typeof setInterval> | undefined;
-    #text: HTMLElement;
-    #button: HTMLButtonElement;
-    #time: HTMLElement;
+    #still = () => {}; // stops the clock
+    #text = part("span", "text");
+    #time = part("span", "time");
+    #button = part("button", "button");
 
     constructor() {
       super();
       const root = this.attachShadow({ mode: "open" });
+      root.adoptedStyleSheets = [sheet];
+      const banner = part("div", "banner");
+      banner.setAttribute("role", "alert");
       // What it says is read out once, and not again for each second.
-      root.innerHTML = `<style>${style}</style><div part="banner" role="alert"><span part="text"></span><span part="time" aria-hidden="true"></span><button part="button" type="button"></button></div>`;
-      this.#text = root.querySelector("[part=text]")!;
-      this.#time = root.querySelector("[part=time]")!;
-      this.#button = root.querySelector("button")!;
+      this.#time.setAttribute("aria-hidden", "true");
       this.#button.addEventListener("click", () => void this.#watch?.keepWorking().catch(() => {}));
+      banner.append(this.#text, this.#time, this.#button);
+      root.append(banner);
     }
 
     get watch(): IdleWatch | undefined {
@@ -60,11 +72,11 @@ export function defineBanner(name = "counterfoil-banner"): void {
     }
 
     disconnectedCallback(): void {
-      clearInterval(this.#tick);
+      this.#still();
     }
 
     #show(warning: Warning | undefined): void {
-      clearInterval(this.#tick);
+      this.#still();
       this.hidden = !warning;
       if (!warning || !this.isConnected) return;
       const words = (attribute: string, otherwise: string) => this.getAttribute(attribute) ?? otherwise;
@@ -75,10 +87,10 @@ export function defineBanner(name = "counterfoil-banner"): void {
       this.#button.textContent = words("button-text", "Keep working");
       const tick = () => {
         const seconds = Math.ceil(warning.left() / 1000);
+        this.#still = clock.after(1000, tick);
         this.#time.textContent = Math.floor(seconds / 60) + ":" + String(seconds % 60).padStart(2, "0");
       };
       tick();
-      this.#tick = setInterval(tick, 1000);
     }
   });
 }
