@@ -1,4 +1,5 @@
 import { pause, type Clock } from "./clock.js";
+import type { Environment } from "./environment.js";
 import { RefreshUnavailable } from "./errors.js";
 
 /**
@@ -21,7 +22,7 @@ export function twice(clock: Clock, after: number, once: () => Promise<Response>
 export async function ask(
   clock: Clock,
   patience: number,
-  online: () => boolean,
+  { navigator }: Environment,
   send: (signal: AbortSignal) => Promise<Response>,
   judge: (answer: Response, sent: number) => Promise<boolean>,
 ): Promise<void> {
@@ -41,7 +42,7 @@ export async function ask(
       else if (!tries) wait = 0;
     } catch (error) {
       cause = error;
-      if (!online()) break;
+      if (!navigator.onLine) break;
     }
     if (clock.now() + wait > until) break;
     await pause(clock, wait);

@@ -7,6 +7,7 @@ import { RefreshUnavailable, SessionEnded, type EndReason } from "./errors.js";
 import { createFetch, refused } from "./fetch.js";
 
 interface News {
+  /** The generation. */
   n: number;
   /** Somebody logged in, perhaps somebody else. */
   began?: boolean;
@@ -21,9 +22,6 @@ interface News {
 
 // Other refusals are not the gateway's word on a refresh token.
 const refuses = (status: number) => [400, 401, 422].includes(status);
-
-// The lock is kept while news travel to those who wait for it.
-const newsTravel = 50;
 
 /** Starts to keep a session. Applications call createSession or createBearerSession. */
 export function startSession(options: SessionOptions, carrier: Carrier): Session {
@@ -59,9 +57,9 @@ export function startSession(options: SessionOptions, carrier: Carrier): Session
   };
 
   /** Takes news, from this tab or another, unless newer ones are known. */
-  const adopt = (news?: News | null) => {
+  const adopt = (news: News | null | undefined) => {
     if (!(news && news.n > n)) return;
-    const { life = 0 } = news;
+    const life = news.life!;
     const now = clock.now();
     const apart = now - clock.wall();
     ({ n, ended } = news);
@@ -69,8 +67,8 @@ export function startSession(options: SessionOptions, carrier: Carrier): Session
     due = over - Math.min(45_000, life / 5) * (0.5 + Math.random());
     end = (news.end || NaN) + apart;
     disarm();
+    if (over) arm(due - now);
     if (ended) void carrier.forget?.();
-    else if (over) arm(due - now);
     emit({ type: ended ? "ended" : news.began || !active ? "started" : "refreshed", reason: ended });
     active = !ended;
     state = { status: ended ? "ended" : "active", reason: ended };
@@ -78,17 +76,18 @@ export function startSession(options: SessionOptions, carrier: Carrier): Session
 
   const channel = openChannel<News>(env, name, closed.signal, adopt);
 
-  const publish = (news: Omit<News, "n">) => {
+  const publish = (untold: Omit<News, "n">) => {
+    const news = untold as News;
     // Beyond any number that another tab may have given and we have not heard.
-    const numbered = { ...news, n: Math.max(n + 1, clock.wall()) };
-    channel.post(numbered);
-    adopt(numbered);
+    news.n = Math.max(n + 1, clock.wall());
+    channel.post(news);
+    adopt(news);
   };
 
   /** Reckons in lifetimes, from the gateway's clock to ours, whatever either shows. */
-  const keep = (answer: Answer, sent: number, began: boolean, date?: string | null) => {
+  const keep = (answer: Answer, sent: number, began: boolean, from?: Response) => {
     const { accessTokenExpiration, refreshTokenExpiration } = answer.tokenExpiration ?? answer;
-    const served = Date.parse(date!) || clock.wall();
+    const served = Date.parse(from?.headers.get("Date")!) || clock.wall();
     const asked = clock.wall() + sent - clock.now();
     const life = Date.parse(accessTokenExpiration!) - served;
     publish({ began, life, over: asked + life, end: asked + Date.parse(refreshTokenExpiration!) - served });
@@ -118,7 +117,7 @@ export function startSession(options: SessionOptions, carrier: Carrier): Session
     ask(
       clock,
       patience,
-      () => env.navigator.onLine,
+      env,
       (signal) => twice(clock, resendAfter, () => request("POST", path, signal)),
       judge,
     );
@@ -139,7 +138,9 @@ export function startSession(options: SessionOptions, carrier: Carrier): Session
         adopt(channel.read());
         if (!needless()) {
           await work().then(resolve, reject);
-          if (!env.document.hidden) await pause(clock, newsTravel); // hidden, it would take a second
+          // The lock is kept while news travel to those who wait for it. In a
+          // hidden page that would take a second.
+          if (!env.document.hidden) await pause(clock, 50);
         }
         resolve();
       };
@@ -156,7 +157,7 @@ export function startSession(options: SessionOptions, carrier: Carrier): Session
       const lacking = await carrier.keep?.(body);
       if (ok) {
         if (lacking) return false; // half an answer
-        keep(body, sent, false, answer.headers.get("Date"));
+        keep(body, sent, false, answer);
       } else {
         // Superseded: somebody else has refreshed. The jar has the newer token, and
         // with this answer it got what makes up for the older one.
@@ -177,7 +178,8 @@ export function startSession(options: SessionOptions, carrier: Carrier): Session
   };
 
   const renew = async (generation: number) => {
-    if (n == generation && !ended) await refresh();
+    // The newest may be about to end, too, and there is no third try.
+    if ((n == generation || clock.now() >= due) && !ended) await refresh();
     if (ended) throw new SessionEnded(ended);
     used = n;
   };
@@ -268,7 +270,7 @@ export function startSession(options: SessionOptions, carrier: Carrier): Session
         const body: Answer = await answer.clone().json().catch(() => ({}));
         await carrier.keep?.(body);
         if (/out/.test(path)) publish({ ended: "logout" });
-        else keep(body, sent, !/refresh/.test(path), answer.headers.get("Date"));
+        else keep(body, sent, !/refresh/.test(path), answer);
       }
       return answer;
     }) as Promise<Response>;
