@@ -84,6 +84,12 @@ func TestTheCheckerSees(t *testing.T) {
 		{"a fresh access token refused", "fresh access token", []scriptLine{{0, 10, "a", calls, 1, 401, 0, nil}}, nil},
 		{"an old access token refused", "", []scriptLine{{0, 10, "a", calls, 1, 401, 0, stale}}, nil},
 		{"a fault of the program", "no client expects", []scriptLine{{0, 10, "a", calls, 1, 500, 0, nil}}, nil},
+		{"a call that was given up", "no client expects", []scriptLine{{0, 10, "a", calls, 1, 504, 0, nil}}, nil},
+		{
+			"a call that a node gave up that was stopped meanwhile", "",
+			[]scriptLine{{0, 9000, "a", calls, 1, 504, 0, nil}},
+			[]fault{{milliseconds(5), milliseconds(8900), "a", stopped}},
+		},
 		{"a client that is never answered", "for too long", []scriptLine{{0, 10, "a", refreshes, 1, 503, 0, func(a *asked) { a.last = true }}}, nil},
 
 		{"two successors", "two different successors", []scriptLine{

@@ -93,6 +93,8 @@ func (s *sessionCheck) logouts() {
 	for i := range s.list {
 		a := &s.list[i]
 		switch {
+		case a.act == calls && a.status == 504 && s.broken(a.node, a.start, a.end, stopped):
+			// It was stopped while it asked the module, and found its time over.
 		case !slices.Contains(answers[a.act], a.status):
 			s.blame(a, "an answer that no client expects")
 		case a.last:
