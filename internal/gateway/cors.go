@@ -8,7 +8,7 @@ import "net/http"
 const (
 	corsMethods = "PUT, PATCH, DELETE, GET, POST"
 	corsAllowed = "content-type, X-Okapi-Tenant, X-Okapi-Token, Authorization, X-Okapi-Request-Id, X-Okapi-Module-Id, Credentials"
-	corsExposed = "Location, X-Okapi-Trace, X-Okapi-Request-Id, X-Okapi-Module-Id, Credentials, Retry-After, WWW-Authenticate"
+	corsExposed = "Location, X-Okapi-Trace, X-Okapi-Request-Id, X-Okapi-Module-Id, Credentials, Retry-After, WWW-Authenticate, Date"
 	corsMaxAge  = "7200" // seconds; browsers keep an answer for no longer
 )
 

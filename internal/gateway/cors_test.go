@@ -44,7 +44,7 @@ func TestCORSIsOnEveryStatus(t *testing.T) {
 		}
 		if diff := cmp.Diff(map[string]string{
 			"Access-Control-Allow-Origin": origin, "Access-Control-Allow-Credentials": "true", "Vary": "Origin",
-			"Access-Control-Expose-Headers": "Location, X-Okapi-Trace, X-Okapi-Request-Id, X-Okapi-Module-Id, Credentials, Retry-After, WWW-Authenticate",
+			"Access-Control-Expose-Headers": "Location, X-Okapi-Trace, X-Okapi-Request-Id, X-Okapi-Module-Id, Credentials, Retry-After, WWW-Authenticate, Date",
 		}, got); diff != "" {
 			t.Errorf("%s: %s", test.path, diff)
 		}

@@ -68,7 +68,7 @@ func sources(t *testing.T) []source {
 		}
 		rel, _ := filepath.Rel(root, name)
 		rel = filepath.ToSlash(rel)
-		if entry.IsDir() && (rel == "tools" || strings.HasPrefix(entry.Name(), ".") && rel != "." || entry.Name() == "testdata") {
+		if entry.IsDir() && (rel == "tools" || strings.HasPrefix(entry.Name(), ".") && rel != "." || entry.Name() == "testdata" || entry.Name() == "node_modules") {
 			return filepath.SkipDir
 		}
 		if entry.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
@@ -179,7 +179,8 @@ func TestDocumentsLinkToWhatExists(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && entry.Name() != ".." && name != root {
+		others := entry.Name() == "node_modules" // documents of packages
+		if entry.IsDir() && (others || strings.HasPrefix(entry.Name(), ".") && entry.Name() != ".." && name != root) {
 			return filepath.SkipDir
 		}
 		if entry.IsDir() || !strings.HasSuffix(name, ".md") {
