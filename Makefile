@@ -5,7 +5,7 @@
 TOOL := go tool -modfile=tools/go.mod
 FUZZTIME ?= 10s
 
-.PHONY: build demo test postgres test-only fuzz race verify-long lint fmt docs bench bench-postgres clean
+.PHONY: build demo test postgres test-only fuzz race chaos verify-long lint fmt docs bench bench-postgres clean
 
 build: ## the binary, in bin/
 	CGO_ENABLED=0 go build -trimpath -o bin/counterfoil ./cmd/counterfoil
@@ -26,6 +26,9 @@ fuzz: ## each fuzz target for FUZZTIME
 
 race: ## the tests that matter most, with the race detector
 	go test -race -timeout 30m ./internal/...
+
+chaos: postgres ## three nodes under faults, with a checker of the whole history, 40 s
+	COUNTERFOIL_CHAOS=1 go test -count=1 -v -run 'TestThreeNodes' ./cmd/counterfoil
 
 verify-long: ## the exhaustive check in larger scopes, long histories, soak, ten minutes of faults over three nodes
 	COUNTERFOIL_LONG=1 go test -timeout 3h -count=1 ./internal/session ./internal/store ./internal/server ./cmd/counterfoil

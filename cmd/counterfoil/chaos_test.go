@@ -69,7 +69,13 @@ func chaosSizes() sizes {
 
 // Threat: what holds on one node and on good days is given up by several, one of
 // which is dead, deaf, stopped or late, while the database goes away under them.
+//
+// What meets what is up to the machine, so this is a search and no check: it runs
+// when asked for, by make chaos and in the long run.
 func TestThreeNodesKeepTheirPromisesUnderFaults(t *testing.T) {
+	if os.Getenv("COUNTERFOIL_CHAOS") == "" && os.Getenv("COUNTERFOIL_LONG") == "" {
+		t.Skip("a search of its own: make chaos")
+	}
 	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv("COUNTERFOIL_SEED"); text != "" {
 		var err error

@@ -101,6 +101,10 @@ type decision struct {
 	unknownUser, missingUser bool
 	// alarms were written as events by the last run of decide.
 	alarms []audit.Kind
+	// struck is the strike that an earlier run of decide opened as the first, and
+	// when: where the answer to its commit was lost, it may stand in the row.
+	struck   uint32
+	struckAt time.Time
 }
 
 // commit decides under the row's lock. No network inside: where the directory
@@ -147,6 +151,14 @@ func (d *decision) decide(now time.Time, row *Session) Effects {
 		return Effects{Save: true, Events: d.events(row, true)}
 	}
 	bound := d.bound(row)
+	heals := d.heals(row)
+	// The strike of a commit whose answer was lost is this presentation's own. A
+	// second one beside it would leave the first without anybody to heal it, and
+	// the session would end.
+	own := d.struck != 0 && row.isOpen(d.struck) && row.StrikeAt.Equal(d.struckAt)
+	if own {
+		heals = append(heals, d.struck)
+	}
 	seen, flushedAt := s.seen.known(row.ID, row.RotatedAt)
 	if others := s.Cluster.FlushedAt(); others.Before(flushedAt) {
 		flushedAt = others
@@ -156,15 +168,23 @@ func (d *decision) decide(now time.Time, row *Session) Effects {
 		Gen:       d.opened.Gen,
 		Genuine:   s.Tokens.RefreshMatches(row.Binding(), d.opened),
 		Allowed:   active && bound && (d.req.Tenant == "" || d.req.Tenant == row.Tenant),
-		Heals:     d.heals(row),
+		Heals:     heals,
 		Seen:      seen,
 		FlushedAt: flushedAt,
 		Expiry:    row.AbsoluteExpiry,
 		Restored:  adopt > 0,
 	}
 	row.Family, d.verdict = row.Present(presented, d.policy.Rule(), now)
+	if own && d.verdict.Outcome == StaleAgain {
+		d.verdict.Outcome, d.verdict.Strike = Stale, d.struck
+		return Effects{}
+	}
 	effects := Effects{Save: d.verdict.Changed, Events: d.events(row, bound)}
 	switch d.verdict.Outcome {
+	case Stale:
+		if row.openStrikes() == 1 {
+			d.struck, d.struckAt = d.verdict.Strike, row.StrikeAt
+		}
 	case Rotated:
 		row.LastAddress, row.LastActivity = d.actor.Address, now
 	case Adopted:

@@ -91,6 +91,34 @@ func TestT53CommitWhoseAnswerWasLostIsNoReuse(t *testing.T) {
 	})
 }
 
+// A refusal whose commit was not answered is decided again. It must not open a
+// second strike, of which nobody gets the nonce.
+func TestT53RefusalWhoseCommitWasLostIsHealedByItsOneNonce(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		old := w.login("reader")
+		newest := w.refresh(old.Refresh)
+		w.holds(newest.Access)
+		w.sleep(time.Minute)
+		times := 0
+		w.store.fail(nil, func() error {
+			if times++; times <= 2 {
+				return session.ErrUnavailable
+			}
+			return nil
+		})
+		refused := w.refused(old.Refresh)
+		if !refused.Superseded() || refused.Heal == "" {
+			t.Fatalf("%+v", refused)
+		}
+		if row := w.row(old.Session); row.StrikeNo != 1 {
+			t.Errorf("%d strikes were opened", row.StrikeNo)
+		}
+		newest = w.refresh(newest.Refresh, refused.Heal)
+		w.sleep(time.Minute)
+		w.refresh(newest.Refresh)
+	})
+}
+
 func TestCancelledRequestLeavesNoTrace(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		tokens := w.login("reader")
