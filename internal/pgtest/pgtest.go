@@ -310,7 +310,9 @@ func (s *Server) stop() {
 		_ = os.RemoveAll(s.Dir)
 		return
 	}
-	stopPooler()
+	if s == server { // and not one of a pair
+		stopPooler()
+	}
 	_ = s.command.Process.Signal(syscall.SIGINT)
 	select {
 	case <-s.exited:
