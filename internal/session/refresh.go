@@ -105,6 +105,8 @@ type decision struct {
 	// when: where the answer to its commit was lost, it may stand in the row.
 	struck   uint32
 	struckAt time.Time
+	// rotatedAt is when an earlier run of decide rotated.
+	rotatedAt time.Time
 }
 
 // commit decides under the row's lock. No network inside: where the directory
@@ -115,7 +117,6 @@ func (d *decision) commit(ctx context.Context) error {
 		return fmt.Errorf("%w: this node has not heard of revocations for too long", ErrUnavailable)
 	}
 	for range 3 {
-		d.unknownUser = false
 		err := d.service.Store.UpdateSession(ctx, d.opened.Session, d.decide)
 		if err != nil || !d.unknownUser {
 			return err
@@ -131,7 +132,7 @@ func (d *decision) commit(ctx context.Context) error {
 
 func (d *decision) decide(now time.Time, row *Session) Effects {
 	s := d.service
-	d.now = now
+	d.now, d.unknownUser = now, false
 	d.policy = s.Policies.For(row.Tenant, row.Client, row.UserID)
 	defer func() { d.row = *row }()
 	access, known := s.Directory.Cached(row.Tenant, row.UserID)
@@ -174,7 +175,13 @@ func (d *decision) decide(now time.Time, row *Session) Effects {
 		Expiry:    row.AbsoluteExpiry,
 		Restored:  adopt > 0,
 	}
-	row.Family, d.verdict = row.Present(presented, d.policy.Rule(), now)
+	family, verdict := row.Present(presented, d.policy.Rule(), now)
+	if verdict.Row == 11 && d.rotated(row) {
+		// A strict rule knows no lost answers, but this one was lost inside.
+		d.verdict = Verdict{Outcome: Rotated, Row: 9}
+		return Effects{}
+	}
+	row.Family, d.verdict = family, verdict
 	if own && d.verdict.Outcome == StaleAgain {
 		d.verdict.Outcome, d.verdict.Strike = Stale, d.struck
 		return Effects{}
@@ -187,6 +194,7 @@ func (d *decision) decide(now time.Time, row *Session) Effects {
 		}
 	case Rotated:
 		row.LastAddress, row.LastActivity = d.actor.Address, now
+		d.rotatedAt = now
 	case Adopted:
 		row.LastAddress, row.LastActivity = d.actor.Address, now
 		row.TenantEpoch = adopt // once: it is not behind any more
@@ -197,6 +205,12 @@ func (d *decision) decide(now time.Time, row *Session) Effects {
 		}
 	}
 	return effects
+}
+
+// rotated is whether the row is as an earlier run of decide left it: its commit
+// was not answered, and it was made.
+func (d *decision) rotated(row *Session) bool {
+	return !d.rotatedAt.IsZero() && row.Gen == d.opened.Gen+1 && row.RotatedAt.Equal(d.rotatedAt)
 }
 
 // heals opens the nonces that came along. Foreign and stale ones are ignored:

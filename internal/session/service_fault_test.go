@@ -91,6 +91,46 @@ func TestT53CommitWhoseAnswerWasLostIsNoReuse(t *testing.T) {
 	})
 }
 
+// A rule without a window takes a second use for a theft. The commit that was lost
+// inside is not one.
+func TestT53CommitWhoseAnswerWasLostIsNoReuseWithoutAWindow(t *testing.T) {
+	inWorld(t, func(w *world) { w.policy = w.policy.FOLIOExact() }, func(w *world) {
+		tokens := w.login("reader")
+		w.holds(tokens.Access)
+		times := 0
+		w.store.fail(nil, func() error {
+			if times++; times <= 2 {
+				return session.ErrUnavailable
+			}
+			return nil
+		})
+		next := w.refresh(tokens.Refresh)
+		w.outcome("rotated")
+		w.sleep(time.Minute)
+		last := w.refresh(next.Refresh)
+		if row := w.row(tokens.Session); row.Gen != 3 {
+			t.Errorf("generation %d", row.Gen)
+		}
+		w.refused(tokens.Refresh)
+		w.refused(last.Refresh)
+	})
+}
+
+// A store may decide twice, and the directory may have learnt of the user in
+// between. What was committed then is the answer.
+func TestADecisionThatIsTakenTwiceIsAnsweredOnce(t *testing.T) {
+	inWorld(t, func(w *world) { w.policy = w.policy.FOLIOExact() }, func(w *world) {
+		tokens := w.login("reader")
+		w.restart() // the directory has forgotten
+		w.store.twice = func() { w.holds(tokens.Access) }
+		w.refresh(tokens.Refresh)
+		w.outcome("rotated")
+		if row := w.row(tokens.Session); row.Gen != 2 {
+			t.Errorf("generation %d", row.Gen)
+		}
+	})
+}
+
 // A refusal whose commit was not answered is decided again. It must not open a
 // second strike, of which nobody gets the nonce.
 func TestT53RefusalWhoseCommitWasLostIsHealedByItsOneNonce(t *testing.T) {

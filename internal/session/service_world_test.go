@@ -288,6 +288,9 @@ type faulty struct {
 	mu     sync.Mutex
 	before func() error
 	after  func() error
+	// twice makes the next update be decided on a copy first, as a store may do
+	// that guesses, and is called in between.
+	twice func()
 	// deaf makes merging what was seen fail, and nothing else.
 	deaf atomic.Bool
 }
@@ -320,7 +323,18 @@ func (f *faulty) CreateSession(ctx context.Context, s *session.Session, limit in
 }
 
 func (f *faulty) UpdateSession(ctx context.Context, id token.SessionID, decide func(time.Time, *session.Session) session.Effects) error {
-	return f.around(func() error { return f.Store.UpdateSession(ctx, id, decide) })
+	return f.around(func() error {
+		if between := f.twice; between != nil {
+			f.twice = nil
+			row, err := f.Session(ctx, id)
+			if err != nil {
+				return err
+			}
+			decide(time.Now(), row)
+			between()
+		}
+		return f.Store.UpdateSession(ctx, id, decide)
+	})
 }
 
 func (f *faulty) MergeSeen(ctx context.Context, seen []session.Seen) error {
