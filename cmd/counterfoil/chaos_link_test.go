@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -42,8 +43,9 @@ func (d *dice) between(from, to time.Duration) time.Duration {
 	return from + time.Duration(d.float()*float64(to-from))
 }
 
-// committed is how PostgreSQL tells that a transaction is committed.
-var committed = []byte("C\x00\x00\x00\x0bCOMMIT\x00")
+// committed is how PostgreSQL tells that a transaction is committed, or that an
+// update was made, which may be one by itself.
+var committed = [][]byte{[]byte("C\x00\x00\x00\x0bCOMMIT\x00"), []byte("UPDATE ")}
 
 // link is the only way from a node to its database. It can be cut, it can be
 // slow, and it can lose the answer to a COMMIT.
@@ -114,7 +116,7 @@ func (l *link) join(node net.Conn) {
 
 // carry takes bytes one way until either side is gone. After an answer that is
 // to be lost, nothing goes any way.
-func (l *link) carry(to, from net.Conn, answer []byte) {
+func (l *link) carry(to, from net.Conn, answers [][]byte) {
 	defer func() {
 		l.mu.Lock()
 		delete(l.conns, to)
@@ -132,7 +134,8 @@ func (l *link) carry(to, from net.Conn, answer []byte) {
 		if d := time.Duration(l.delay.Load()); d > 0 {
 			time.Sleep(d)
 		}
-		if answer != nil && bytes.Contains(buffer[:n], answer) && int64(l.dice.below(1000)) < l.loses.Load() {
+		given := func(answer []byte) bool { return bytes.Contains(buffer[:n], answer) }
+		if slices.ContainsFunc(answers, given) && int64(l.dice.below(1000)) < l.loses.Load() {
 			l.lost.Add(1)
 			return
 		}

@@ -12,8 +12,8 @@ import (
 )
 
 // hanging is a way to the database that fails on demand: it holds everything
-// back, or closes a connection on which a COMMIT was answered before the answer
-// arrives.
+// back, or closes a connection on which a COMMIT, or an UPDATE that is a
+// transaction of its own, was answered before the answer arrives.
 type hanging struct {
 	url               string
 	hung, dropCommits atomic.Bool
@@ -85,8 +85,7 @@ func (h *hanging) copy(to, from net.Conn, answers bool) {
 		for h.hung.Load() {
 			time.Sleep(time.Millisecond)
 		}
-		// CommandComplete with the tag COMMIT.
-		if answers && h.dropCommits.Load() && bytes.Contains(buffer[:n], []byte("COMMIT\x00")) {
+		if answers && h.dropCommits.Load() && (bytes.Contains(buffer[:n], []byte("COMMIT\x00")) || bytes.Contains(buffer[:n], []byte("UPDATE "))) {
 			return
 		}
 		if _, err := to.Write(buffer[:n]); err != nil {

@@ -41,7 +41,7 @@ type PostgresConfig struct {
 	// Log gets what no caller can be told; nil discards it.
 	Log *slog.Logger
 	// MaxConns bounds the connections of everything but refreshes, which have
-	// one of their own, and the feed, which has two. 0 is 10.
+	// three of their own, and the feed, which has two. 0 is 10.
 	MaxConns int
 	// Beat is how often the node tells that it lives; 0 is a second.
 	Beat time.Duration
@@ -67,6 +67,7 @@ type Postgres struct {
 	// pool is for what may wait behind a crowd of logins, urgent for refreshes
 	// and the feed, which may not.
 	pool, urgent *pgxpool.Pool
+	swapper      *swapper
 	group        *group
 	feed         *feed
 	health       health
@@ -79,7 +80,7 @@ type Postgres struct {
 
 const (
 	defaultConns = 10
-	urgentConns  = 3
+	urgentConns  = 5
 	defaultBeat  = time.Second
 	defaultKeep  = 2 * time.Hour
 )
@@ -138,6 +139,7 @@ func OpenPostgres(ctx context.Context, c PostgresConfig) (_ *Postgres, err error
 	if p.urgent, err = openPool(base, urgentConns); err != nil {
 		return nil, err
 	}
+	p.swapper = newSwapper(p)
 	if p.feed, err = openFeed(ctx, p, base.ConnConfig); err != nil {
 		return nil, publicPostgres(err)
 	}
@@ -201,6 +203,9 @@ func (p *Postgres) Close() error {
 }
 
 func (p *Postgres) release() {
+	if p.swapper != nil {
+		p.swapper.drain()
+	}
 	if p.group != nil {
 		p.group.drain() // its listeners may still read
 	}

@@ -58,8 +58,11 @@ func (c *databaseClock) measure(before, after, database time.Time) {
 	c.offset.Store(int64(best.offset))
 }
 
-// Now never goes back, but for a clock that was set.
-func (c *databaseClock) Now() time.Time {
+// Now is estimate, as the store keeps it.
+func (c *databaseClock) Now() time.Time { return c.turned(c.estimate()) }
+
+// estimate never goes back, but for a clock that was set.
+func (c *databaseClock) estimate() time.Time {
 	now := c.node().UnixNano() + c.offset.Load()
 	for {
 		last := c.last.Load()
@@ -71,7 +74,7 @@ func (c *databaseClock) Now() time.Time {
 			break
 		}
 	}
-	return c.turned(time.Unix(0, now))
+	return time.Unix(0, now)
 }
 
 // turned is a time of the database as the store keeps it.

@@ -267,7 +267,7 @@ func TestANodeThatIsStoppedHoldsNoRowForLong(t *testing.T) {
 			var once sync.Once
 			var group sync.WaitGroup
 			group.Go(func() {
-				err := nodes[0].UpdateSession(context.Background(), s.ID, func(now time.Time, row *session.Session) session.Effects {
+				err := nodes[0].long(s.ID, func(now time.Time, row *session.Session) session.Effects {
 					once.Do(func() { close(reading); <-wake })
 					return rotate(now, row)
 				})

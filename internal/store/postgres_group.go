@@ -2,8 +2,6 @@ package store
 
 import (
 	"context"
-	"fmt"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,11 +10,10 @@ import (
 	"github.com/counterfoil/counterfoil/internal/token"
 )
 
-// group gathers the updates of this node. Whatever waits when it comes round
-// goes into one transaction, and while that is with the database the next ones
-// gather; it never waits for more to come. One transaction is on its way at a
-// time: with two, each is half as full, and both cost as much
-// (docs/decisions/016).
+// group gathers the updates of this node that need a lock. Whatever waits when
+// it comes round goes into one transaction, and while that is with the database
+// the next ones gather. One transaction is on its way at a time: with two, each
+// is half as full, and both cost as much (docs/decisions/016).
 //
 // An update fails without touching its neighbours: a callback that panics or
 // breaks its contract leaves its row as it was.
@@ -24,11 +21,7 @@ type group struct {
 	p     *Postgres
 	spare sync.Pool
 
-	mu      sync.Mutex
-	waiting []*update
-	closed  bool
-	wake    chan struct{} // holds a token if somebody may be waiting
-	done    chan struct{}
+	*queue[*update]
 }
 
 // update is one caller's part of a transaction.
@@ -49,9 +42,9 @@ type update struct {
 }
 
 func newGroup(p *Postgres) *group {
-	g := &group{p: p, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	g := &group{p: p}
 	g.spare.New = func() any { return &update{answer: make(chan struct{}, 1)} }
-	go g.loop()
+	g.queue = newQueue(g.run)
 	return g
 }
 
@@ -78,65 +71,6 @@ func (g *group) do(ctx context.Context, id token.SessionID, decide func(now time
 		panic(thrown)
 	}
 	return alone, err
-}
-
-func (g *group) put(u *update) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	switch {
-	case g.closed:
-		return fmt.Errorf("%w: the store is closed", session.ErrUnavailable)
-	case len(g.waiting) >= maxWaiting:
-		return fmt.Errorf("%w: %d updates wait already", session.ErrUnavailable, maxWaiting)
-	}
-	g.waiting = append(g.waiting, u)
-	g.signal()
-	return nil
-}
-
-// signal is called with the lock held.
-func (g *group) signal() {
-	select {
-	case g.wake <- struct{}{}:
-	default:
-	}
-}
-
-// drain lets the group finish what waits and end.
-func (g *group) drain() {
-	g.mu.Lock()
-	g.closed = true
-	g.signal()
-	g.mu.Unlock()
-	<-g.done
-}
-
-func (g *group) loop() {
-	defer close(g.done)
-	var batch []*update
-	for range g.wake {
-		for {
-			// Those who were just answered come back at once when the machine is
-			// busy. They go first, without any wait where nobody can run.
-			runtime.Gosched()
-			g.mu.Lock()
-			batch, g.waiting = g.waiting, batch[:0]
-			last := g.closed && len(batch) == 0
-			g.mu.Unlock()
-			if last {
-				return
-			}
-			if len(batch) == 0 {
-				break
-			}
-			for rest := batch; len(rest) > 0; {
-				n := min(len(rest), maxBatch)
-				g.run(rest[:n])
-				rest = rest[n:]
-			}
-			clear(batch)
-		}
-	}
 }
 
 // run commits a batch and answers it.

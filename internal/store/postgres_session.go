@@ -19,8 +19,9 @@ type pgRow struct {
 	// struck is what the column struck_at holds, and ends what ended_at is to
 	// hold, 0 if the session does not end in this transaction.
 	struck, ends int64
-	// epoch is what the column tenant_epoch holds.
-	epoch uint64
+	// epoch is what the column tenant_epoch holds, and stored what state holds.
+	epoch  uint64
+	stored []byte
 	// dirty is whether the row is in the transaction's list of those to write.
 	dirty bool
 	// broken is why the row cannot be read. That is its own session's fault and
@@ -28,12 +29,15 @@ type pgRow struct {
 	broken error
 }
 
-func scanRow(row pgx.CollectableRow, r *pgRow) error {
+// scanRow reads the sessionColumns, and what is selected after them.
+func scanRow(row pgx.CollectableRow, r *pgRow, more ...any) error {
 	var id, secret, device, encoded []byte
 	var name string
 	var tenantEpoch, userEpoch, created, expiry int64
-	err := row.Scan(&r.seq, &id, &r.Tenant, &r.UserID, &r.Username, &name, &secret, &device, &tenantEpoch, &userEpoch,
-		&created, &expiry, &r.LoginAddress, &r.UserAgent, &encoded, &r.RevokedWhy, &r.RevokedBy)
+	err := row.Scan(append([]any{
+		&r.seq, &id, &r.Tenant, &r.UserID, &r.Username, &name, &secret, &device, &tenantEpoch, &userEpoch,
+		&created, &expiry, &r.LoginAddress, &r.UserAgent, &encoded, &r.RevokedWhy, &r.RevokedBy,
+	}, more...)...)
 	if err != nil {
 		return err
 	}
@@ -45,6 +49,7 @@ func scanRow(row pgx.CollectableRow, r *pgRow) error {
 	r.CreatedAt, r.AbsoluteExpiry = fromMicro(created), fromMicro(expiry)
 	var b state
 	copy(b[:], encoded)
+	r.stored = encoded
 	if err := decodeState(&b, len(encoded), &r.Session); err != nil {
 		return err
 	}
@@ -194,10 +199,13 @@ func sameLogin(known *pgRow, one *session.Session) error {
 	return nil
 }
 
-// UpdateSession lets decide change one session, in a transaction with others
-// that wait. One that ends other sessions of the user runs again, alone, because
-// those are locked behind their user.
+// UpdateSession lets decide change one session, the short way if it can, else in
+// a transaction with others that wait. One that ends other sessions of the user
+// runs again, alone, because those are locked behind their user.
 func (p *Postgres) UpdateSession(ctx context.Context, id token.SessionID, decide func(now time.Time, s *session.Session) session.Effects) error {
+	if done, err := p.swapper.do(ctx, id, decide); done || err != nil {
+		return err
+	}
 	alone, err := p.group.do(ctx, id, decide)
 	if !alone {
 		return err

@@ -235,10 +235,10 @@ func TestPostgresLongQueueIsRefusedAtOnce(t *testing.T) {
 	must(t, p.CreateSession(t.Context(), s, 0))
 	held, release := make(chan struct{}), make(chan struct{})
 	var group sync.WaitGroup
+	hold := sync.OnceFunc(func() { close(held); <-release })
 	group.Go(func() {
 		check(t, p.UpdateSession(context.Background(), s.ID, func(time.Time, *session.Session) session.Effects {
-			close(held)
-			<-release
+			hold()
 			return session.Effects{}
 		}))
 	})
@@ -246,7 +246,7 @@ func TestPostgresLongQueueIsRefusedAtOnce(t *testing.T) {
 	for range maxWaiting {
 		group.Go(func() { check(t, p.UpdateSession(context.Background(), s.ID, rotate)) })
 	}
-	awaitWaiting(p, maxWaiting)
+	awaitWaiting(p.swapper.reads, maxWaiting)
 	wantError(t, p.UpdateSession(t.Context(), s.ID, rotate), session.ErrUnavailable)
 	close(release)
 	group.Wait()
@@ -256,11 +256,11 @@ func TestPostgresLongQueueIsRefusedAtOnce(t *testing.T) {
 }
 
 // awaitWaiting returns when so many updates wait.
-func awaitWaiting(p *Postgres, n int) {
+func awaitWaiting[T any](q *queue[T], n int) {
 	for {
-		p.group.mu.Lock()
-		waiting := len(p.group.waiting)
-		p.group.mu.Unlock()
+		q.mu.Lock()
+		waiting := len(q.waiting)
+		q.mu.Unlock()
 		if waiting >= n {
 			return
 		}
@@ -278,7 +278,7 @@ func TestPostgresBatchIsOneTransaction(t *testing.T) {
 	held, release := make(chan struct{}), make(chan struct{})
 	var group sync.WaitGroup
 	group.Go(func() {
-		check(t, p.UpdateSession(context.Background(), s.ID, func(time.Time, *session.Session) session.Effects {
+		check(t, p.long(s.ID, func(time.Time, *session.Session) session.Effects {
 			close(held)
 			<-release
 			return session.Effects{}
@@ -290,9 +290,9 @@ func TestPostgresBatchIsOneTransaction(t *testing.T) {
 		group.Go(func() {
 			switch i % 3 {
 			case 0:
-				check(t, p.UpdateSession(context.Background(), s.ID, rotate))
+				check(t, p.long(s.ID, rotate))
 			case 1:
-				err := p.UpdateSession(context.Background(), s.ID, func(now time.Time, row *session.Session) session.Effects {
+				err := p.long(s.ID, func(now time.Time, row *session.Session) session.Effects {
 					row.Secret[0]++
 					return rotate(now, row)
 				})
@@ -305,14 +305,14 @@ func TestPostgresBatchIsOneTransaction(t *testing.T) {
 						t.Error("the panic was lost")
 					}
 				}()
-				_ = p.UpdateSession(context.Background(), s.ID, func(now time.Time, row *session.Session) session.Effects {
+				_ = p.long(s.ID, func(now time.Time, row *session.Session) session.Effects {
 					rotate(now, row)
 					panic("oh")
 				})
 			}
 		})
 	}
-	awaitWaiting(p, 60)
+	awaitWaiting(p.group.queue, 60)
 	close(release)
 	group.Wait()
 	got, err := p.Session(t.Context(), s.ID)
@@ -322,6 +322,12 @@ func TestPostgresBatchIsOneTransaction(t *testing.T) {
 	if after-before > 4 { // the batch, the statement that asks, and a beat or two
 		t.Errorf("%d transactions for one batch", after-before-1)
 	}
+}
+
+// long is UpdateSession without the short way.
+func (p *Postgres) long(id token.SessionID, decide func(now time.Time, s *session.Session) session.Effects) error {
+	_, err := p.group.do(context.Background(), id, decide)
+	return err
 }
 
 // Text that the database would refuse must not keep anybody from logging in, or

@@ -119,6 +119,7 @@ func (p *Postgres) tried(ctx, within context.Context, pool *pgxpool.Pool, apply 
 		err := t.run(ctx, pool, apply, opening)
 		if err == nil {
 			p.health.report(nil)
+			p.swapper.wrote(t.dirty)
 			return t, nil
 		}
 		if gone := ctx.Err(); gone != nil && !t.committing {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,17 +15,8 @@ import (
 	"github.com/counterfoil/counterfoil/internal/session"
 )
 
-const (
-	// maxWaiting bounds the operations that wait. More are refused at once: a
-	// disk that hangs must not gather callers without end.
-	maxWaiting = 4096
-	// maxBatch bounds the operations of one transaction, and so how long the
-	// first of them waits for the last.
-	maxBatch = 256
-)
-
 // writer owns the only connection that writes. Whatever waits when it comes
-// round goes into one transaction; it never waits for more to come.
+// round goes into one transaction.
 //
 // An operation fails without touching its neighbours: if it fails before it
 // wrote anything, the transaction goes on without it; if it fails later, the
@@ -37,15 +27,12 @@ type writer struct {
 	log       *slog.Logger
 	failing   bool // as the log tells it
 	tx        tx
+	listening sync.Mutex
 	listeners atomic.Pointer[[]func([]session.Change)]
 	spare     sync.Pool
 	seq       atomic.Uint64 // of the newest change that listeners have heard
 
-	mu      sync.Mutex
-	waiting []*operation
-	closed  bool
-	wake    chan struct{} // holds a token if somebody may be waiting
-	done    chan struct{}
+	*queue[*operation]
 }
 
 // operation is one caller's part of a transaction.
@@ -63,21 +50,21 @@ type operation struct {
 }
 
 func newWriter(conn *sqlite.Conn, now func() time.Time, log *slog.Logger) (*writer, error) {
-	w := &writer{conn: conn, log: log, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	w := &writer{conn: conn, log: log}
 	w.spare.New = func() any { return &operation{answer: make(chan struct{}, 1)} }
 	w.listeners.Store(new([]func([]session.Change)))
 	if err := w.tx.init(conn, now); err != nil {
 		return nil, public(err)
 	}
 	w.seq.Store(w.tx.seq)
-	go w.loop()
+	w.queue = newQueue(w.run)
 	return w, nil
 }
 
 // listen adds a listener for committed changes.
 func (w *writer) listen(listener func([]session.Change)) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.listening.Lock()
+	defer w.listening.Unlock()
 	all := append([]func([]session.Change){}, *w.listeners.Load()...)
 	all = append(all, listener)
 	w.listeners.Store(&all)
@@ -112,66 +99,6 @@ func (w *writer) submit(ctx context.Context, apply func(*tx) error, outside bool
 		panic(thrown)
 	}
 	return err
-}
-
-func (w *writer) put(o *operation) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	switch {
-	case w.closed:
-		return fmt.Errorf("%w: the store is closed", session.ErrUnavailable)
-	case len(w.waiting) >= maxWaiting:
-		return fmt.Errorf("%w: %d updates wait already", session.ErrUnavailable, maxWaiting)
-	}
-	w.waiting = append(w.waiting, o)
-	w.signal()
-	return nil
-}
-
-// signal is called with the lock held.
-func (w *writer) signal() {
-	select {
-	case w.wake <- struct{}{}:
-	default:
-	}
-}
-
-// drain lets the writer finish what waits and end.
-func (w *writer) drain() {
-	w.mu.Lock()
-	w.closed = true
-	w.signal()
-	w.mu.Unlock()
-	<-w.done
-}
-
-func (w *writer) loop() {
-	defer close(w.done)
-	var batch []*operation
-	for range w.wake {
-		for {
-			// Those who were just answered come back at once when the machine is
-			// busy. They go first, without any wait where nobody can run: with
-			// 32 callers it saves a third of the work per update.
-			runtime.Gosched()
-			w.mu.Lock()
-			batch, w.waiting = w.waiting, batch[:0]
-			last := w.closed && len(batch) == 0
-			w.mu.Unlock()
-			if last {
-				return
-			}
-			if len(batch) == 0 {
-				break
-			}
-			for rest := batch; len(rest) > 0; {
-				n := min(len(rest), maxBatch)
-				w.run(rest[:n])
-				rest = rest[n:]
-			}
-			clear(batch)
-		}
-	}
 }
 
 // run commits a batch. Operations whose callers have left are not in it.

@@ -270,11 +270,11 @@ func (b bench) holdWriter(t *testing.T) (release func()) {
 	t.Helper()
 	s := b.login(t, bob)
 	held, done := make(chan struct{}), make(chan struct{})
+	hold := sync.OnceFunc(func() { close(held); <-done })
 	var group sync.WaitGroup
 	group.Go(func() {
 		err := b.UpdateSession(context.Background(), s.ID, func(time.Time, *session.Session) session.Effects {
-			close(held)
-			<-done
+			hold()
 			return session.Effects{}
 		})
 		check(t, err)

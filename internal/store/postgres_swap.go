@@ -1,0 +1,307 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/counterfoil/counterfoil/internal/session"
+	"github.com/counterfoil/counterfoil/internal/token"
+)
+
+// swapper is the short way of an update that only moves a session on, as nearly
+// every refresh does. The callbacks decide on rows that are not locked: as this
+// node wrote them last, or else read together with the database's clock. Each
+// new state is written if the old one is still there, in one statement that is a
+// transaction of its own. A state never comes back, so one that is still there
+// was there all the time: it is as if the row had been locked since it was read.
+//
+// While a batch is written and synced to the disk, the next is read; it never
+// waits for more to come.
+//
+// Everything else takes the long way, which locks (group): updates with events,
+// ends and strikes, refusals, rows that somebody else changed meanwhile. So does
+// what failed and surely left nothing; a write whose answer was lost is unknown,
+// and nobody here does it again.
+type swapper struct {
+	p     *Postgres
+	spare sync.Pool
+	reads *queue[*swap]
+	// writes is not buffered: who reads may be one batch ahead.
+	writes chan []*swap
+	done   chan struct{}
+
+	// recent are rows as this node wrote them last. Where other nodes write them,
+	// too, they are seldom right: luck counts, and below 0 they are only tried now
+	// and then.
+	recent *lru.Cache[token.SessionID, pgRow]
+	luck   atomic.Int64
+	round  uint
+}
+
+const (
+	// maxRecent bounds the rows remembered, of less than 1 KiB each.
+	maxRecent = 16_384
+	// What a guess that was right adds to the luck and one that was wrong takes:
+	// a wrong one costs two round trips more, a right one saves one.
+	lucky, unlucky, mostLuck = 1, 4, 64
+	// tryLuck is every how many batches the memory is tried when out of luck.
+	tryLuck = 32
+)
+
+// swap is one caller's part.
+type swap struct {
+	ctx    context.Context
+	id     token.SessionID
+	decide func(now time.Time, s *session.Session) session.Effects
+	// taken is won by the swapper, which then answers, or by a caller who leaves.
+	taken  atomic.Bool
+	answer chan struct{}
+	made   bool
+	err    error
+
+	// What to write, if the row still is as it was read, and the database's clock
+	// about where it was when decide ran.
+	row     pgRow
+	before  []byte // the state
+	now     time.Time
+	guessed bool // the row was remembered
+}
+
+func newSwapper(p *Postgres) *swapper {
+	s := &swapper{p: p, writes: make(chan []*swap), done: make(chan struct{})}
+	s.spare.New = func() any { return &swap{answer: make(chan struct{}, 1)} }
+	s.recent, _ = lru.New[token.SessionID, pgRow](maxRecent) // fails for a size below 1
+	s.reads = newQueue(s.read)
+	go func() {
+		defer close(s.done)
+		for batch := range s.writes {
+			s.write(batch)
+		}
+	}()
+	return s
+}
+
+// do returns whether it has made the update and that is committed. If not, and
+// there is no error, the update is to be made the long way, which finds what was
+// done here.
+func (s *swapper) do(ctx context.Context, id token.SessionID, decide func(now time.Time, s *session.Session) session.Effects) (done bool, err error) {
+	w := s.spare.Get().(*swap)
+	w.ctx, w.id, w.decide = ctx, id, decide
+	if err := s.reads.put(w); err != nil {
+		return false, err
+	}
+	select {
+	case <-w.answer:
+	case <-ctx.Done():
+		if w.taken.CompareAndSwap(false, true) {
+			return false, ctx.Err() // the swapper may still look at it: it is not used again
+		}
+		<-w.answer
+	}
+	done, err = w.made, w.err
+	*w = swap{answer: w.answer}
+	s.spare.Put(w)
+	return done, err
+}
+
+// answerAll tells callers that their updates were not made. They go the long way
+// unless there is an error.
+func answerAll[K comparable](waiting map[K]*swap, err error) {
+	for _, w := range waiting {
+		w.err = err
+		w.answer <- struct{}{}
+	}
+}
+
+// drain lets the swapper finish what waits and end.
+func (s *swapper) drain() {
+	s.reads.drain()
+	close(s.writes)
+	<-s.done
+}
+
+const (
+	pgReadSessions = `SELECT ` + sessionColumns + `, clock_timestamp() FROM sessions WHERE id = ANY($1::bytea[])`
+	// A node's own clock may have been set since it was compared. What was decided
+	// by one that is wrong is not written.
+	pgClockIsRight = ` AND clock_timestamp() BETWEEN new.now - interval '500 ms' AND new.now + interval '500 ms'`
+	pgSwapIfSame   = `WHERE sessions.id = new.id AND sessions.state = new.before AND sessions.tenant_epoch = new.epoch` +
+		pgClockIsRight + ` RETURNING sessions.id`
+	// The rows are locked in the order in which they are given: of their ids.
+	pgSwapStates = `UPDATE sessions SET state = new.state
+		FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::bigint[], $5::timestamptz[]) AS new (id, before, state, epoch, now) ` + pgSwapIfSame
+	pgSwapState = `UPDATE sessions SET state = new.state
+		FROM (SELECT $1::bytea, $2::bytea, $3::bytea, $4::bigint, $5::timestamptz) AS new (id, before, state, epoch, now) ` + pgSwapIfSame
+)
+
+// read finds the rows of a batch, decides, and hands on what is to be written.
+// The second of two who want one row goes the long way.
+func (s *swapper) read(batch []*swap) {
+	s.round++
+	guess := s.luck.Load() >= 0 || s.round%tryLuck == 0
+	ids := make([][]byte, 0, len(batch))
+	asked := make(map[token.SessionID]*swap, len(batch))
+	ready := make([]*swap, 0, len(batch))
+	for _, w := range batch {
+		if !w.taken.CompareAndSwap(false, true) {
+			continue // it has left
+		}
+		if w.ctx.Err() != nil || asked[w.id] != nil {
+			w.answer <- struct{}{}
+			continue
+		}
+		asked[w.id] = w
+		if row, known := s.recent.Get(w.id); known && guess {
+			w.guessed = true
+			if w.moves(s.p, row, s.p.clock.estimate()) {
+				ready = append(ready, w)
+			} // else it goes the long way
+			continue
+		}
+		ids = append(ids, w.id[:])
+	}
+	var err error
+	if len(ids) > 0 {
+		_, err = s.trip(statement{sql: pgReadSessions, args: []any{ids}, each: func(row pgx.CollectableRow) error {
+			var r pgRow
+			var clock time.Time
+			if scanRow(row, &r, &clock) != nil {
+				return nil
+			}
+			if w := asked[r.ID]; w != nil && w.moves(s.p, r, clock) {
+				ready = append(ready, w)
+			}
+			return nil
+		}}, false)
+	}
+	for _, w := range ready {
+		delete(asked, w.id)
+	}
+	answerAll(asked, err)
+	if len(ready) > 0 {
+		s.writes <- ready
+	}
+}
+
+// moves decides, and returns whether that only moves the session on. What decide
+// panics with, it will panic with again on the long way.
+func (w *swap) moves(p *Postgres, r pgRow, clock time.Time) (moves bool) {
+	defer func() { _ = recover() }()
+	before := r.Session
+	now := p.clock.turned(clock)
+	p.dated(now)
+	effects := w.decide(now, &r.Session)
+	if !effects.Save || len(effects.Events) > 0 || effects.EndUser != "" || allowed(&r.Session, &before) != nil ||
+		!r.RevokedAt.IsZero() || struckAt(&r.Session) != r.struck || r.TenantEpoch != r.epoch {
+		return false
+	}
+	after := encodeState(&r.Session)
+	w.before, w.now = r.stored, clock
+	w.row, w.row.stored = r, after[:]
+	return true
+}
+
+// write writes a batch and answers it.
+func (s *swapper) write(batch []*swap) {
+	slices.SortFunc(batch, func(a, b *swap) int { return bytes.Compare(a.id[:], b.id[:]) })
+	n := len(batch)
+	ids, before, after := make([][]byte, 0, n), make([][]byte, 0, n), make([][]byte, 0, n)
+	epochs, clocks := make([]int64, 0, n), make([]time.Time, 0, n)
+	waiting := make(map[token.SessionID]*swap, n)
+	for _, w := range batch {
+		waiting[w.id] = w
+		ids, before, after = append(ids, w.id[:]), append(before, w.before), append(after, w.row.stored)
+		epochs, clocks = append(epochs, int64(w.row.epoch)), append(clocks, w.now)
+	}
+	one := statement{sql: pgSwapStates, args: []any{ids, before, after, epochs, clocks}}
+	if len(ids) == 1 {
+		one = statement{sql: pgSwapState, args: []any{ids[0], before[0], after[0], epochs[0], clocks[0]}}
+	}
+	made := make(map[token.SessionID]*swap, n)
+	one.each = func(row pgx.CollectableRow) error {
+		var raw []byte
+		err := row.Scan(&raw)
+		var id token.SessionID
+		copy(id[:], raw)
+		if w := waiting[id]; w != nil {
+			delete(waiting, id)
+			made[id] = w
+		}
+		return err
+	}
+	again, err := s.trip(one, true)
+	for _, w := range made {
+		w.made = !again && err == nil
+		s.learn(w)
+	}
+	for _, w := range waiting {
+		s.learn(w)
+	}
+	answerAll(waiting, err)
+	answerAll(made, err)
+}
+
+// learn remembers the row of an update that was made, and whether guessing it
+// was right.
+func (s *swapper) learn(w *swap) {
+	if w.made {
+		s.recent.Add(w.id, w.row)
+	} else {
+		s.recent.Remove(w.id)
+	}
+	switch {
+	case !w.guessed:
+	case w.made:
+		s.luck.Store(min(s.luck.Load()+lucky, mostLuck))
+	default:
+		s.luck.Store(max(s.luck.Load()-unlucky, -mostLuck))
+	}
+}
+
+// wrote remembers rows that were written the long way, of those that it knew.
+func (s *swapper) wrote(rows []*pgRow) {
+	for _, r := range rows {
+		switch {
+		case !s.recent.Contains(r.ID):
+		case !r.RevokedAt.IsZero():
+			s.recent.Remove(r.ID)
+		default:
+			after := encodeState(&r.Session)
+			known := *r
+			known.stored, known.struck, known.epoch, known.dirty = after[:], struckAt(&r.Session), r.TenantEpoch, false
+			s.recent.Add(r.ID, known)
+		}
+	}
+}
+
+// trip runs a statement in a transaction of its own, in one round trip. If it
+// failed and the long way is the way to try again, long is true.
+func (s *swapper) trip(one statement, writes bool) (long bool, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	err = s.p.urgent.AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
+		b := &pgx.Batch{}
+		if s.p.config.Pooled {
+			s.p.queueBegin(b, urgentLockTimeout)
+		}
+		one.queue(b)
+		if s.p.config.Pooled {
+			queueCommit(b)
+		}
+		return conn.SendBatch(ctx, b).Close()
+	})
+	if err != nil && ctx.Err() == nil && again(err, writes) {
+		return true, nil
+	}
+	err = publicPostgres(err)
+	s.p.health.report(err)
+	return false, err
+}
