@@ -112,6 +112,37 @@ func ExampleEnvironmentSecrets() {
 	// Output: <nil>
 }
 
+// A program that acts for no user.
+func ExampleClientCredentials() {
+	folio := gateway()
+	session := folio.Session()
+	session.Login = client.ClientCredentials{ClientID: "harvester", ClientSecret: clienttest.ClientSecret}
+	answer, err := session.Client().Get(folio.URL + "/orders")
+	if err != nil {
+		log.Fatal(err)
+	}
+	answer.Body.Close()
+	fmt.Println(answer.Status)
+	// Output: 200 OK
+}
+
+// Whoever has a key needs no session.
+func ExampleAPIKey() {
+	folio := gateway()
+	key := &client.APIKey{
+		BaseURL: folio.URL,
+		Key:     clienttest.APIKey,      // cfak_…, from the environment or a SecretStore
+		Base:    folio.HTTP().Transport, // for the example only
+	}
+	answer, err := key.Client().Get(folio.URL + "/orders")
+	if err != nil {
+		log.Fatal(err)
+	}
+	answer.Body.Close()
+	fmt.Println(answer.Status)
+	// Output: 200 OK
+}
+
 // A log-in that this package does not have. Nothing but tokens need come of it.
 type partnerKey struct{ key string }
 

@@ -93,7 +93,7 @@ func (s *Session) renew(ctx context.Context, stale *state) (*state, error) {
 	defer unlock()
 	if kept != nil && (stale == nil || kept.Access != stale.Access) {
 		if st := newState(kept, s.Now()); !st.isDue(s.Now()) {
-			st.kept, st.stored = true, kept.Refresh
+			st.kept, st.stored, st.found = true, kept.Refresh, true
 			return s.adopt(st), nil
 		}
 	}
