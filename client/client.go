@@ -56,6 +56,9 @@
 // without a common Store take the session from each other: for the server, one
 // of them is a thief.
 //
+// A program that ends calls [Session.Settle] before, lest it miss the answer to a
+// renewal under way.
+//
 // Tokens in the file are as good as the password until the session ends.
 // [Session.Logout] ends it.
 //

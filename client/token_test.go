@@ -1,6 +1,8 @@
 package client_test
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -59,6 +61,46 @@ func TestTokenForWhileTheServerIsBusy(t *testing.T) {
 		time.Sleep(time.Minute) // the renewal that nobody waits for
 		o.count(t, clienttest.Count{Logins: 1, Refreshes: 1, Rotations: 1, Sessions: 1})
 	})
+}
+
+// A program that ends while a renewal is under way loses nothing.
+func TestSettleWaitsForARenewalInTheBackground(t *testing.T) {
+	o := serveOrders(clienttest.New(t))
+	w := watch(o.Server)
+	asked, answer := make(chan struct{}), make(chan struct{})
+	w.before = func(r *http.Request) error {
+		if r.URL.Path == "/authn/refresh" {
+			close(asked)
+			<-answer
+		}
+		return nil
+	}
+	s := o.through(w)
+	store := client.FileStore{Path: filepath.Join(t.TempDir(), "session.json")}
+	s.Store = store
+	first, err := s.Token(t.Context())
+	must(t, err)
+	must(t, s.Settle(t.Context())) // there is nothing to wait for
+	o.Advance(clienttest.AccessTTL * 9 / 10)
+	if still, err := s.Token(t.Context()); err != nil || still != first {
+		t.Errorf("another token, %v", err)
+	}
+	<-asked
+	impatient, leave := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer leave()
+	if err := s.Settle(impatient); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	close(answer)
+	must(t, s.Settle(t.Context()))
+	if kept, err := store.Load(t.Context()); err != nil || kept.Access == first {
+		t.Errorf("the new tokens are not stored: %v", err)
+	}
+	together(t, 50, func() error { return errors.Join(s.Settle(t.Context()), o.get(t.Context(), s.Client())) })
+	o.Advance(clienttest.AccessTTL)
+	w.before = nil
+	together(t, 50, func() error { return errors.Join(s.Settle(t.Context()), o.get(t.Context(), s.Client())) })
+	o.count(t, clienttest.Count{Logins: 1, Refreshes: 2, Rotations: 2, Sessions: 1})
 }
 
 func TestTokenThatTheProgramSawRefused(t *testing.T) {

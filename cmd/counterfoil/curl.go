@@ -113,7 +113,10 @@ func (c *curlCommand) Run(p *program) error {
 		return c.logout(p, whose, store)
 	}
 	if len(c.Args) == 0 {
-		_, _, err := c.token(p, whose, store)
+		session, _, err := c.token(p, whose, store)
+		if err == nil {
+			settle(p.ctx, session)
+		}
 		return err
 	}
 	curl, operations, err := c.read(p, whose)
@@ -124,11 +127,20 @@ func (c *curlCommand) Run(p *program) error {
 	if err != nil {
 		return err
 	}
+	defer settle(p.ctx, session)
 	refused, err := p.runCurl(curl, operations, token, whose.tenant)
 	if refused {
 		p.renewRefused(session, store, token)
 	}
 	return err
+}
+
+// settle waits for a renewal that went on while curl ran: the tokens that it
+// brings are the only ones that the gateway takes next time.
+func settle(ctx context.Context, session *client.Session) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	_ = session.Settle(ctx) // who waited this long may end
 }
 
 // read finds curl and reads the command line as that curl will.
