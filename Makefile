@@ -20,12 +20,14 @@ postgres: ## PostgreSQL for the tests of several nodes, where root can install i
 
 test-only: ## all tests but fuzzing
 	go test -timeout 15m ./...
+	cd client/ssm && go test -timeout 5m ./... # a module of its own
 
 fuzz: ## each fuzz target for FUZZTIME
 	./tools/fuzz.sh $(FUZZTIME)
 
 race: ## the tests that matter most, with the race detector
-	go test -race -timeout 30m ./internal/...
+	go test -race -timeout 30m ./internal/... ./client/...
+	cd client/ssm && go test -race -timeout 5m ./...
 
 chaos: postgres ## three nodes under faults, with a checker of the whole history, 40 s
 	COUNTERFOIL_CHAOS=1 go test -count=1 -v -run 'TestThreeNodes' ./cmd/counterfoil
@@ -37,6 +39,7 @@ lint: ## formatting, vet, staticcheck, import rule, links in the documents
 	@out=$$($(TOOL) gofumpt -l . 2>&1); if [ -n "$$out" ]; then echo "not formatted, run make fmt:"; echo "$$out"; exit 1; fi
 	go vet ./...
 	$(TOOL) staticcheck ./...
+	cd client/ssm && go vet ./... && go tool -modfile=../../tools/go.mod staticcheck ./...
 	go test -run 'TestImports|TestClock|TestDocuments' ./internal/server
 
 fmt:

@@ -38,11 +38,15 @@
 // # How to log in
 //
 // [Password] is for Counterfoil. [FOLIOPassword] is for any FOLIO, where tokens
-// travel in cookies. A refresh token that was got elsewhere goes into
+// travel in cookies. [ClientCredentials] is for programs that act for no user,
+// at servers that know OAuth. A refresh token that was got elsewhere goes into
 // Session.RefreshToken. [Login] is open for more.
 //
 // A password need not be in the program: [SecretStore] gets it at each login
-// from a file, the environment, a HashiCorp Vault or FOLIO's secure store.
+// from a file, the environment, a HashiCorp Vault or FOLIO's secure store, and
+// the module client/ssm from AWS.
+//
+// Whoever has an API key needs no session: [APIKey] sends it along.
 //
 // # Several processes, and the next run
 //
@@ -51,6 +55,9 @@
 // and shows the others the result. Two processes that use one refresh token
 // without a common Store take the session from each other: for the server, one
 // of them is a thief.
+//
+// A program that ends calls [Session.Settle] before, lest it miss the answer to a
+// renewal under way.
 //
 // Tokens in the file are as good as the password until the session ends.
 // [Session.Logout] ends it.

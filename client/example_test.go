@@ -7,6 +7,7 @@ import (
 	"io"
 	"log"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"time"
@@ -110,6 +111,89 @@ func ExampleEnvironmentSecrets() {
 	_, err := session.Token(context.Background())
 	fmt.Println(err)
 	// Output: <nil>
+}
+
+// The password is in a vault, at secret/data/diku in the field of the user.
+func ExampleVaultSecrets() {
+	vault := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"data":{"data":{"reader":%q}}}`, clienttest.Password)
+	}))
+	defer vault.Close()
+	folio := gateway()
+	session := folio.Session()
+	session.Login = client.Password{
+		Username: "reader",
+		Secrets: client.VaultSecrets{
+			Address: vault.URL, // https://vault.example.org:8200
+			Token:   "hvs.…",   // or TokenFile, where an agent writes it
+			HTTP:    vault.Client(),
+		},
+	}
+	_, err := session.Token(context.Background())
+	fmt.Println(err)
+	// Output: <nil>
+}
+
+// FOLIO's secure store lets in who shows a certificate.
+func ExampleMutualTLS() {
+	web, err := client.MutualTLS("edge.crt", "edge.key", "authority.crt")
+	if err != nil {
+		fmt.Println("there is no such certificate here")
+		return
+	}
+	_ = client.Password{
+		Username: "edge",
+		Secrets:  client.FOLIOSecrets{Address: "https://secure-store.example.org:8443", HTTP: web},
+	}
+	// Output: there is no such certificate here
+}
+
+// A program that speaks something else than HTTP asks for a token that will do
+// for its next minutes, and tells when one was refused.
+func ExampleSession_TokenFor() {
+	folio := gateway()
+	session := folio.Session()
+	token, err := session.TokenFor(context.Background(), 2*time.Minute)
+	if err != nil {
+		log.Fatal(err)
+	}
+	refused := token == "" // what the other side said
+	if refused {
+		session.Refused(token)
+	}
+	fmt.Println(refused)
+	// Output: false
+}
+
+// A program that acts for no user.
+func ExampleClientCredentials() {
+	folio := gateway()
+	session := folio.Session()
+	session.Login = client.ClientCredentials{ClientID: "harvester", ClientSecret: clienttest.ClientSecret}
+	answer, err := session.Client().Get(folio.URL + "/orders")
+	if err != nil {
+		log.Fatal(err)
+	}
+	answer.Body.Close()
+	fmt.Println(answer.Status)
+	// Output: 200 OK
+}
+
+// Whoever has a key needs no session.
+func ExampleAPIKey() {
+	folio := gateway()
+	key := &client.APIKey{
+		BaseURL: folio.URL,
+		Key:     clienttest.APIKey,      // cfak_…, from the environment or a SecretStore
+		Base:    folio.HTTP().Transport, // for the example only
+	}
+	answer, err := key.Client().Get(folio.URL + "/orders")
+	if err != nil {
+		log.Fatal(err)
+	}
+	answer.Body.Close()
+	fmt.Println(answer.Status)
+	// Output: 200 OK
 }
 
 // A log-in that this package does not have. Nothing but tokens need come of it.

@@ -8,9 +8,9 @@ import (
 
 // Login is a way to begin a session, and to begin anew once it is over.
 //
-// Password and FOLIOPassword are two. Client credentials would be another:
-// get tokens from wherever the server gives them and return them with Access
-// and Lifetime set; without Refresh, they are asked for again when they end.
+// Password, FOLIOPassword and ClientCredentials are three. For another one,
+// get tokens from wherever they are given and return them with Access and
+// Lifetime set; without Refresh, they are asked for again when they end.
 type Login interface {
 	// Account says who logs in. It holds no secret.
 	Account() string
@@ -37,6 +37,9 @@ func Granted(a *Answer, err error) (*Tokens, error) {
 	return nil, err
 }
 
+// ErrEndlessToken is what a plain FOLIO gives for a Password.
+var ErrEndlessToken = errors.New("the server gave a token that never ends, use FOLIOPassword")
+
 // Password logs in with user name and password at Counterfoil's /authn/login,
 // where programs get their tokens. Of a plain FOLIO this asks for a token that
 // never ends; use FOLIOPassword there.
@@ -61,7 +64,7 @@ func (p Password) LogIn(ctx context.Context, g *Gateway) (*Tokens, error) {
 	}
 	t, err := Granted(g.Post(ctx, "/authn/login", body, nil))
 	if err == nil && t.Refresh == "" {
-		return nil, &SessionEnded{ReasonCredentials, errors.New("the server gave a token that never ends, use FOLIOPassword")}
+		return nil, &SessionEnded{ReasonCredentials, ErrEndlessToken}
 	}
 	return t, err
 }
@@ -72,17 +75,24 @@ type credentials struct {
 }
 
 func (p Password) credentials(ctx context.Context, g *Gateway) (credentials, error) {
-	if p.Password != "" || p.Secrets == nil {
-		return credentials{p.Username, p.Password}, nil
+	secret, err := secretOf(ctx, p.Password, p.Secrets, SecretName{Salt: p.Salt, Tenant: g.Tenant, User: p.Username})
+	return credentials{p.Username, secret}, err
+}
+
+// secretOf is the secret that the program has, or else that of the store. A
+// store that does not have it ends the matter; one that fails does not.
+func secretOf(ctx context.Context, own string, store SecretStore, name SecretName) (string, error) {
+	if own != "" || store == nil {
+		return own, nil
 	}
-	secret, err := p.Secrets.Secret(ctx, SecretName{Salt: p.Salt, Tenant: g.Tenant, User: p.Username})
+	secret, err := store.Secret(ctx, name)
 	switch {
 	case errors.Is(err, ErrNoSecret):
-		return credentials{}, &SessionEnded{ReasonCredentials, err}
+		return "", &SessionEnded{ReasonCredentials, err}
 	case err != nil:
-		return credentials{}, &RefreshUnavailable{Err: err, settled: true}
+		return "", &RefreshUnavailable{Err: err, settled: true}
 	}
-	return credentials{p.Username, secret}, nil
+	return secret, nil
 }
 
 // FOLIOPassword logs in with user name and password at any FOLIO: at

@@ -26,6 +26,9 @@ func (s *Session) renewed(ctx context.Context, stale *state) (*state, error) {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case landed := <-s.flights.DoChan("", s.flight(ctx, stale)):
+			if landed.Err == errNoFlight {
+				continue
+			}
 			if landed.Err != nil {
 				return nil, landed.Err
 			}
@@ -42,6 +45,22 @@ func (s *Session) renewed(ctx context.Context, stale *state) (*state, error) {
 func (s *Session) renewAhead(ctx context.Context, stale *state) {
 	if s.pausing() == nil {
 		s.flights.DoChan("", s.flight(ctx, stale))
+	}
+}
+
+// errNoFlight is what Settle brings home when there was nothing to wait for.
+var errNoFlight = errors.New("no renewal was under way")
+
+// Settle waits for a renewal that is under way in the background. A program
+// with a Store that is about to end calls it: tokens in an answer that nobody
+// reads are lost, and at a plain FOLIO the session with them. The error is
+// ctx's.
+func (s *Session) Settle(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.flights.DoChan("", func() (any, error) { return nil, errNoFlight }):
+		return nil
 	}
 }
 
@@ -93,7 +112,7 @@ func (s *Session) renew(ctx context.Context, stale *state) (*state, error) {
 	defer unlock()
 	if kept != nil && (stale == nil || kept.Access != stale.Access) {
 		if st := newState(kept, s.Now()); !st.isDue(s.Now()) {
-			st.kept, st.stored = true, kept.Refresh
+			st.kept, st.stored, st.found = true, kept.Refresh, true
 			return s.adopt(st), nil
 		}
 	}

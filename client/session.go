@@ -150,6 +150,28 @@ func (s *Session) Token(ctx context.Context) (string, error) {
 	return st.Access, nil
 }
 
+// TokenFor is Token for whoever cannot come back for another one: the token is
+// good for d, or for half of its life where that is shorter. If the server
+// cannot renew it within two seconds, it is whatever has not ended.
+func (s *Session) TokenFor(ctx context.Context, d time.Duration) (string, error) {
+	st, err := s.token(ctx, true)
+	if err == nil && st.isShort(s.Now(), d) {
+		st, err = s.renewedSoon(ctx, st)
+	}
+	if err != nil {
+		return "", err
+	}
+	return st.Access, nil
+}
+
+// Refused says that the gateway refused a token that Token returned, whatever
+// the clock says: the next Token is another one. Transport does so itself.
+func (s *Session) Refused(token string) {
+	if st := s.current(); st != nil && st.Access == token {
+		s.bury(st)
+	}
+}
+
 // token is Token. Whoever is careful does not leave with a token that may end
 // on the way.
 func (s *Session) token(ctx context.Context, careful bool) (*state, error) {
@@ -163,16 +185,21 @@ func (s *Session) token(ctx context.Context, careful bool) (*state, error) {
 	case !st.isDue(now):
 		return st, nil
 	case careful:
-		soon, cancel := context.WithTimeout(ctx, carefulFor)
-		defer cancel()
-		next, err := s.renewed(soon, st)
-		if err != nil && ctx.Err() == nil && !s.isOver(st) {
-			return st, nil
-		}
-		return next, err
+		return s.renewedSoon(ctx, st)
 	}
 	s.renewAhead(ctx, st)
 	return st, nil
+}
+
+// renewedSoon waits a little for better tokens than st, which is still good.
+func (s *Session) renewedSoon(ctx context.Context, st *state) (*state, error) {
+	soon, cancel := context.WithTimeout(ctx, carefulFor)
+	defer cancel()
+	next, err := s.renewed(soon, st)
+	if err != nil && ctx.Err() == nil && !s.isOver(st) {
+		return st, nil
+	}
+	return next, err
 }
 
 // current is the state in use, nil before there is one and after a logout.

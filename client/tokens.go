@@ -44,6 +44,8 @@ type state struct {
 	// failed.
 	kept   bool
 	stored string
+	// found is whether another process left these in the Store.
+	found bool
 	// due is when to renew ahead of time, end when Access is over; both are
 	// zero where nobody knows.
 	due, end time.Time
@@ -71,3 +73,8 @@ func newState(t *Tokens, now time.Time) *state {
 func (s *state) isDue(now time.Time) bool { return !s.due.IsZero() && !now.Before(s.due) }
 
 func (s *state) isOver(now time.Time) bool { return !s.end.IsZero() && !now.Before(s.end) }
+
+// isShort is whether less than d is left, or than half of the lifetime.
+func (s *state) isShort(now time.Time, d time.Duration) bool {
+	return !s.end.IsZero() && s.end.Sub(now) < min(d, s.Lifetime/2)
+}

@@ -13,7 +13,8 @@ import (
 
 // Transport adds the session's access token to requests to the gateway, and
 // sends a request again if the gateway refused it because the token had
-// ended. Requests to other hosts, where a redirect may lead, pass untouched.
+// ended. Requests to other hosts, where a redirect may lead, pass untouched,
+// and so does one to the gateway that a redirect from another host led to.
 //
 // It never repeats a request that may have been served: answers of modules,
 // errors of the network and 503 are the caller's.
@@ -23,19 +24,12 @@ type Transport struct {
 	Base http.RoundTripper
 }
 
-// attempts is how often a request is sent at most: with the token that we
-// have, with one that another process had got meanwhile, which may have ended
-// as well, and with one of our own.
-const attempts = 3
-
 // RoundTrip implements http.RoundTripper. Besides those of Base, its errors
-// are those of Session.Token and *NotReplayable.
+// are those of Session.Token and *NotReplayable. A refused request is replayed
+// once; once more only if what it was replayed with is a token that another
+// process had left in the Store, which may have ended as well.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	base := t.Base
-	if base == nil {
-		base = http.DefaultTransport
-	}
-	answer, err := t.send(base, r)
+	answer, err := t.send(orDefault(t.Base), r)
 	var own *notSent
 	if errors.As(err, &own) {
 		if r.Body != nil {
@@ -56,7 +50,7 @@ func (t *Transport) send(base http.RoundTripper, r *http.Request) (*http.Respons
 	if err := s.init(); err != nil {
 		return nil, &notSent{err}
 	}
-	if !covers(s.base, r.URL) {
+	if !belongs(s.base, r) {
 		return base.RoundTrip(r)
 	}
 	again := r.Body == nil || r.Body == http.NoBody || r.GetBody != nil
@@ -65,9 +59,9 @@ func (t *Transport) send(base http.RoundTripper, r *http.Request) (*http.Respons
 		return nil, &notSent{err}
 	}
 	body := r.Body
-	for sent := 1; ; sent++ {
+	for replays := 0; ; replays++ {
 		answer, err := base.RoundTrip(t.dress(r, used, body))
-		if err != nil || sent == attempts || !isRefusal(answer) {
+		if err != nil || replays > 0 && !(replays == 1 && used.found) || !isRefusal(answer) {
 			return answer, err
 		}
 		discard(answer)
@@ -87,36 +81,64 @@ func (t *Transport) send(base http.RoundTripper, r *http.Request) (*http.Respons
 }
 
 // CloseIdleConnections does so at Base, for http.Client's method of that name.
-func (t *Transport) CloseIdleConnections() {
-	if base, ok := t.Base.(interface{ CloseIdleConnections() }); ok {
+func (t *Transport) CloseIdleConnections() { closeIdle(t.Base) }
+
+func orDefault(base http.RoundTripper) http.RoundTripper {
+	if base == nil {
+		return http.DefaultTransport
+	}
+	return base
+}
+
+func closeIdle(base http.RoundTripper) {
+	if base, ok := base.(interface{ CloseIdleConnections() }); ok {
 		base.CloseIdleConnections()
 	}
 }
 
-// dress returns a copy of r that carries the token, and no other: the gateway
-// refuses a request with two that differ.
+// dress returns a copy of r that carries the token.
 func (t *Transport) dress(r *http.Request, st *state, body io.ReadCloser) *http.Request {
-	dressed := r.Clone(r.Context())
-	dressed.Body = body
-	h := dressed.Header
-	if h == nil {
-		h = http.Header{}
-		dressed.Header = h
+	dressed := bare(r, body, t.Session.Tenant)
+	dressed.Header.Set("X-Okapi-Token", st.Access)
+	return dressed
+}
+
+// bare returns a copy of r with body and without credentials: the gateway
+// refuses a request with two that differ.
+func bare(r *http.Request, body io.ReadCloser, tenant string) *http.Request {
+	b := r.Clone(r.Context())
+	b.Body = body
+	if b.Header == nil {
+		b.Header = http.Header{}
 	}
-	h.Del("Authorization")
-	h.Set("X-Okapi-Token", st.Access)
-	if h.Get("X-Okapi-Tenant") == "" {
-		h.Set("X-Okapi-Tenant", t.Session.Tenant)
+	b.Header.Del("Authorization")
+	b.Header.Del("X-Okapi-Token")
+	if b.Header.Get("X-Okapi-Tenant") == "" && tenant != "" {
+		b.Header.Set("X-Okapi-Tenant", tenant)
 	}
 	if cookies := r.Cookies(); len(cookies) > 0 {
-		h.Del("Cookie")
+		b.Header.Del("Cookie")
 		for _, c := range cookies {
 			if c.Name != accessCookie && c.Name != refreshCookie {
-				dressed.AddCookie(c)
+				b.AddCookie(c)
 			}
 		}
 	}
-	return dressed
+	return b
+}
+
+// belongs is whether r may carry credentials: it goes to the gateway, and so
+// did every request whose redirect led to it. Another host is not to choose
+// what is done here in the program's name.
+func belongs(base *url.URL, r *http.Request) bool {
+	for hop := r; ; hop = hop.Response.Request {
+		if hop == nil || !covers(base, hop.URL) {
+			return false
+		}
+		if hop.Response == nil {
+			return true
+		}
+	}
 }
 
 // covers is whether u is at or below base: the same origin, and the path by

@@ -59,16 +59,22 @@ func (g *Gateway) Post(ctx context.Context, path string, body any, cookies map[s
 			return nil, err
 		}
 	}
+	return g.send(ctx, path, "application/json", text, func(r *http.Request) {
+		for _, name := range slices.Sorted(maps.Keys(cookies)) {
+			r.AddCookie(&http.Cookie{Name: name, Value: cookies[name]})
+		}
+	})
+}
+
+func (g *Gateway) send(ctx context.Context, path, kind string, text []byte, authorise func(*http.Request)) (*Answer, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, g.URL+path, bytes.NewReader(text))
 	if err != nil {
 		return nil, err
 	}
 	r.Header.Set("X-Okapi-Tenant", g.Tenant)
 	r.Header.Set("Accept", "application/json, text/plain")
-	r.Header.Set("Content-Type", "application/json")
-	for _, name := range slices.Sorted(maps.Keys(cookies)) {
-		r.AddCookie(&http.Cookie{Name: name, Value: cookies[name]})
-	}
+	r.Header.Set("Content-Type", kind)
+	authorise(r)
 	a := &Answer{path: path, sent: g.Now()}
 	answer, err := g.HTTP.Do(r)
 	if err != nil {
@@ -179,10 +185,17 @@ type faults struct {
 // message is the reason in the server's words, short.
 func (a *Answer) message() string {
 	var list faults
+	var oauth struct { // RFC 6749, section 5.2
+		Error       string
+		Description string `json:"error_description"`
+	}
 	text := ""
-	if json.Unmarshal(a.Body, &list) == nil && len(list.Errors) > 0 {
+	switch {
+	case json.Unmarshal(a.Body, &list) == nil && len(list.Errors) > 0:
 		text = list.Errors[0].Message
-	} else if strings.HasPrefix(a.Header.Get("Content-Type"), "text/plain") {
+	case json.Unmarshal(a.Body, &oauth) == nil && oauth.Error != "":
+		text = strings.TrimSuffix(oauth.Error+": "+oauth.Description, ": ")
+	case strings.HasPrefix(a.Header.Get("Content-Type"), "text/plain"):
 		text = string(a.Body)
 	}
 	return text[:min(len(text), 200)]

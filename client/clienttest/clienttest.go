@@ -1,5 +1,6 @@
 // Package clienttest is a gateway for tests of programs that use package
-// client: it speaks Counterfoil's wire, keeps everything in memory, and has a
+// client: it speaks Counterfoil's wire, takes client credentials as RFC 6749
+// has them and one API key, keeps everything in memory, and has a
 // clock that the test moves.
 //
 //	gateway := clienttest.New(t)
@@ -32,6 +33,11 @@ const (
 	Tenant   = "diku"
 	Username = "reader"
 	Password = "correct horse battery"
+	// ClientID and ClientSecret log in at /oauth2/token.
+	ClientID     = "harvester"
+	ClientSecret = "staple of the correct battery"
+	// APIKey is taken in place of an access token.
+	APIKey = "cfak_a-key-for-tests"
 )
 
 // The lifetimes are Counterfoil's defaults.
@@ -87,11 +93,12 @@ func newServer() *Server {
 	s.mux.HandleFunc("POST /authn/login", s.login)
 	s.mux.HandleFunc("POST /authn/refresh", s.refresh)
 	s.mux.HandleFunc("POST /authn/logout", s.logout)
+	s.mux.HandleFunc("POST /oauth2/token", s.oauthToken)
 	return s
 }
 
-// Handle registers a handler behind the check of the access token, with a
-// pattern of http.ServeMux.
+// Handle registers a handler behind the check of access token or API key, with
+// a pattern of http.ServeMux.
 func (s *Server) Handle(pattern string, handler http.Handler) {
 	s.mux.Handle(pattern, s.guard(handler))
 }
@@ -138,15 +145,15 @@ func (s *Server) EndSessions() {
 	clear(s.sessions)
 }
 
-// Unavailable answers the next n requests to /authn with 503.
+// Unavailable answers the next n requests to /authn and /oauth2 with 503.
 func (s *Server) Unavailable(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.busy = n
 }
 
-// LoseAnswers serves the next n requests to /authn and breaks the connection
-// in place of an answer.
+// LoseAnswers serves the next n requests to /authn and /oauth2 and breaks the
+// connection in place of an answer.
 func (s *Server) LoseAnswers(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -18,7 +19,7 @@ type session struct {
 	struckAt   time.Time
 }
 
-// misfortune runs before what is served at /authn; it returns what is to
+// misfortune runs before what is served at /authn and /oauth2; it returns what is to
 // happen after it.
 func (s *Server) misfortune(w http.ResponseWriter) (served bool, after func()) {
 	s.mu.Lock()
@@ -52,12 +53,54 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	answer := s.begin()
+	after()
+	grant(w, answer)
+}
+
+func (s *Server) begin() answer {
 	s.logins++
 	id := rand.Text()
 	s.sessions[id] = &session{generation: 1, access: map[string]time.Time{}, strikes: map[string]bool{}}
-	answer := s.mint(id)
+	return s.mint(id)
+}
+
+// oauthToken is client credentials, RFC 6749, section 4.4, where the client
+// shows its secret as section 2.3.1 says.
+func (s *Server) oauthToken(w http.ResponseWriter, r *http.Request) {
+	served, after := s.misfortune(w)
+	if !served {
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	deny := func(status int, code, description string) {
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(map[string]string{"error": code, "error_description": description})
+	}
+	id, secret, _ := r.BasicAuth()
+	id, wrongID := url.QueryUnescape(id)
+	secret, wrongSecret := url.QueryUnescape(secret)
+	switch {
+	case r.ParseForm() != nil || r.Form.Has("client_secret"):
+		deny(http.StatusBadRequest, "invalid_request", "the secret goes into the header, the rest into the body")
+		return
+	case wrongID != nil || wrongSecret != nil || id != ClientID || secret != ClientSecret:
+		w.Header().Set("WWW-Authenticate", `Basic realm="clienttest"`)
+		deny(http.StatusUnauthorized, "invalid_client", "unknown client or wrong secret")
+		return
+	case r.PostForm.Get("grant_type") != "client_credentials":
+		deny(http.StatusBadRequest, "unsupported_grant_type", "")
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	granted := s.begin()
 	after()
-	grant(w, answer)
+	_ = json.NewEncoder(w).Encode(map[string]any{
+		"access_token": granted.AccessToken, "token_type": "Bearer", "expires_in": int(AccessTTL / time.Second),
+		"scope": r.PostForm.Get("scope"),
+	})
 }
 
 // refresh is Counterfoil's rule without its late recoveries.
@@ -131,7 +174,7 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
 // guard refuses as the gateway does.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if code := s.check(r.Header.Get("X-Okapi-Token")); code != "" {
+		if code := s.check(r.Header); code != "" {
 			w.Header().Set("Content-Type", "application/json")
 			w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 			w.WriteHeader(http.StatusUnauthorized)
@@ -142,7 +185,14 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	})
 }
 
-func (s *Server) check(access string) (code string) {
+func (s *Server) check(h http.Header) (code string) {
+	access, authorization := h.Get("X-Okapi-Token"), h.Get("Authorization")
+	if access == "" && authorization == "apikey "+APIKey {
+		return ""
+	}
+	if access == "" {
+		access = strings.TrimPrefix(authorization, "Bearer ")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	id, _, _ := strings.Cut(access, ".")

@@ -196,6 +196,28 @@ func (policyUnsetCommand) Help() string {
     counterfoil policy unset --tenant diku --client folio-web`
 }
 
+func (curlCommand) Help() string {
+	return `Log in once; the password is asked for and kept nowhere. Then name paths at the
+gateway, with any of curl's options, and think of no token:
+
+    counterfoil curl --url https://folio.example.org/okapi --tenant diku --user reader
+    counterfoil curl '/users?limit=1'
+    counterfoil curl -X POST --json @order.json /orders
+    counterfoil curl --logout
+
+Flags of counterfoil come first: from the first word that is none of them, all is
+curl's. With sessions of several users, tenants or gateways say each time whose,
+by flags or by COUNTERFOIL_URL, COUNTERFOIL_TENANT and COUNTERFOIL_USER. A session
+is a file of mode 0600 in $XDG_STATE_HOME/counterfoil/curl, by default below
+~/.local/state, and as good as the password until it ends. Any number of
+processes may use it at once.
+
+The token goes to the gateway alone: a URL elsewhere is refused, and so are
+--config, --location-trusted and --user. It is in no argument and in no
+environment variable, but curl's -v and --trace show it. SSL_CERT_FILE names
+other certificate authorities to both.`
+}
+
 func (storeCopyCommand) Help() string {
 	return `Everything goes along: tenants, users, permissions, policies, modules, keys,
 sessions and events. Who is logged in stays logged in. Stop all programs on the

@@ -30,6 +30,7 @@ type commands struct {
 	Session   sessionCommand   `cmd:"" help:"See sessions, why they ended, and end them."`
 	Key       keyCommand       `cmd:"" help:"See and rotate keys."`
 	Policy    policyCommand    `cmd:"" help:"See and set lifetimes and the refresh rule, for a tenant, a client or a user."`
+	Curl      curlCommand      `cmd:"" help:"Run curl with a session that is kept: logs in once, renews by itself."`
 	Store     storeCommand     `cmd:"" help:"Move a whole installation between SQLite and PostgreSQL; tell the program that its database was restored."`
 	Migrate   migrateCommand   `cmd:"" help:"Bring the database to this version's schema, and stop."`
 	Version   versionCommand   `cmd:"" help:"Print the version."`
@@ -79,7 +80,8 @@ const description = `Refresh tokens for FOLIO.
 
 Commands on tenants, users, sessions, keys and policies talk to the program
 that runs on the data directory, or work on the database while none does.
-They exit with 0 if all went well, 1 if not, 2 if the command line is wrong.`
+They exit with 0 if all went well, 1 if not, 2 if the command line is wrong.
+"counterfoil curl" talks to any gateway and exits as curl does.`
 
 // run is the program as a value: tests call it with their own streams.
 func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer, environ func(string) (string, bool)) (status int) {
@@ -102,7 +104,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer, 
 			status = exited
 		}
 	}()
-	parsed, err := parser.Parse(args)
+	parsed, err := parser.Parse(separateCurl(parser.Model, args))
 	if err != nil {
 		fmt.Fprintln(errs, "counterfoil:", err)
 		fmt.Fprintln(errs, helpFor(args), "tells more")
@@ -110,6 +112,10 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer, 
 	}
 	p.command = actor(parsed.Command())
 	if err := parsed.Run(p); err != nil {
+		var told exitStatus
+		if errors.As(err, &told) {
+			return int(told)
+		}
 		var usage usageError
 		fmt.Fprintln(errs, "counterfoil:", err)
 		if errors.As(err, &usage) {
@@ -144,6 +150,11 @@ func actor(command string) string {
 
 // helped is how kong's exit after --help leaves run.
 type helped struct{}
+
+// exitStatus is that of a program that was run and has said itself what is wrong.
+type exitStatus int
+
+func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
 // usageError is a command line that cannot be meant.
 type usageError string
