@@ -107,5 +107,6 @@ export interface Carrier {
   body?(): Promise<object | undefined>;
   /** Keeps what an answer brought, before anybody uses it. True: the tokens are not there. */
   keep?(answer: Answer): Promise<boolean>;
-  forget?(): Promise<void>;
+  /** Hears that the session is over. After `refused` it may not be for good. */
+  forget?(reason: EndReason): Promise<void>;
 }

@@ -37,6 +37,10 @@ export async function createBearerSession(options: BearerOptions): Promise<Sessi
   let tokens = await store?.load();
   let heal: string | undefined; // what makes up for an older refresh token that came too late
   const newest = async () => (tokens = (await store?.load()) ?? tokens); // another tab may have refreshed
+  const forget = async () => {
+    tokens = heal = undefined;
+    await store?.clear();
+  };
   const carrier: Carrier = {
     credentials: "omit", // a cookie beside the header would be a second, other session
     async attach(headers) {
@@ -48,7 +52,10 @@ export async function createBearerSession(options: BearerOptions): Promise<Sessi
       return tokens && { refreshToken: tokens.refreshToken, ...(heal && { heal }) };
     },
     async keep({ accessToken, refreshToken, errors }) {
-      heal = errors?.[0]?.parameters?.find(({ key }) => key == "heal")?.value ?? heal;
+      const told = (name: string) => errors?.[0]?.parameters?.find(({ key }) => key == name)?.value;
+      // Any other refusal may pass: of a user who is inactive, or in a foreign network.
+      if (told("reason") == "ended") await forget();
+      heal = told("heal") ?? heal;
       if (!accessToken || !refreshToken) return true;
       const fresh = { accessToken, refreshToken };
       await store?.save(fresh);
@@ -56,9 +63,8 @@ export async function createBearerSession(options: BearerOptions): Promise<Sessi
       heal = undefined;
       return false;
     },
-    async forget() {
-      tokens = undefined;
-      await store?.clear();
+    async forget(reason) {
+      if (reason != "refused") await forget();
     },
   };
   const { navigator, document } = environment;

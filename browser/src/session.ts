@@ -68,7 +68,7 @@ export function startSession(options: SessionOptions, carrier: Carrier): Session
     end = (news.end || NaN) + apart;
     disarm();
     if (over) arm(due - now);
-    if (ended) void carrier.forget?.();
+    if (ended) void carrier.forget?.(ended);
     emit({ type: ended ? "ended" : news.began || !active ? "started" : "refreshed", reason: ended });
     active = !ended;
     state = { status: ended ? "ended" : "active", reason: ended };

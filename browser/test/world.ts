@@ -216,7 +216,10 @@ export class Gateway {
       case "stale again":
         return { status: 422, body: { errors: [{ ...refusal, parameters: [{ key: "reason", value: "superseded" }] }] } };
       default:
-        return { status: 422, body: { errors: [refusal] }, ...(!inBody && { cookies: { access: null, refresh: null } }) };
+        if (outcome == "ahead") return { status: 422, body: { errors: [refusal] } };
+        return inBody
+          ? { status: 422, body: { errors: [{ ...refusal, parameters: [{ key: "reason", value: "ended" }] }] } }
+          : { status: 422, body: { errors: [refusal] }, cookies: { access: null, refresh: null } };
     }
   }
 
