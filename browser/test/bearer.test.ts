@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createBearerSession, type BearerOptions, type Tokens, type TokenStore } from "@counterfoil/browser/bearer";
-import { Browser, Gateway, origin, World } from "./world.js";
+import { Gateway } from "./gateway.js";
+import { Browser, origin, World } from "./world.js";
 
 const minute = 60_000;
 
