@@ -11,18 +11,23 @@ import { startSession } from "./session.js";
 
 /** The tokens of a session. */
 export interface Tokens {
+  /** Goes with requests, for minutes. */
   accessToken: string;
+  /** Works once: after a refresh there is another. */
   refreshToken: string;
 }
 
 /** Where tokens are kept. */
 export interface TokenStore {
+  /** What was saved last, by whatever tab. */
   load(): Promise<Tokens | undefined>;
   /** Once this resolves, the tokens are used: those before are of no use then. */
   save(tokens: Tokens): Promise<void>;
+  /** Forgets them: the session is over. */
   clear(): Promise<void>;
 }
 
+/** What a session with tokens in the page's hands is told when it begins. */
 export interface BearerOptions extends SessionOptions {
   /**
    * Keeps the tokens beyond a reload. Default: they live and die with the page,

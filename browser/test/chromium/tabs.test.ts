@@ -55,7 +55,7 @@ describe("tabs of real Chromium", { skip: missing(), timeout: long ? 3600_000 : 
     test(name, async (t) => {
       const slower = await Program.start("8s", "1500ms");
       try {
-        await play(t, slower, { ...it, query: "resend=400", for: long ? 120 : 20 });
+        await play(t, slower, { ...it, query: "resend=400", for: long ? 120 : 15 });
       } finally {
         await slower.stop();
       }
