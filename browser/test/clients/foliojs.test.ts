@@ -69,6 +69,14 @@ describe("@indexdata/foliojs", () => {
   });
 
   describe("bearer mode", () => {
+    test("a token beside another session's cookies, which no session can keep back, is refused", async () => {
+      const session = await withCookies().login("diku", admin.username, admin.password);
+      session.close();
+      const other = await having("FOLIOJS_OLD_AUTH", "1", () => withToken().login("diku", admin.username, admin.password));
+      const [error] = await failures(1, () => withCookies().resumeSession("diku", other.getToken()!).folioFetch("/orders"));
+      assert.equal((error as { status: number }).status, 400);
+    });
+
     test("the older way to log in, and a token handed on to another process", async () => {
       const session = await having("FOLIOJS_OLD_AUTH", "1", () => withToken().login("diku", admin.username, admin.password));
       await times(5, () => session.folioFetch("/orders"));
