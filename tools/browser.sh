@@ -26,10 +26,10 @@ packages() {
   cp package-lock.json node_modules/.installed
 }
 
-node20() { command -v npm >/dev/null && node -e 'process.exit(process.versions.node.split(".")[0] < 20)'; }
+node20() { command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)'; }
 
 if ! node20 && ! { install nodejs npm && node20; }; then
-  skipped "the browser library: there is no npm with Node 20 or later, and no right to install them"
+  skipped "the browser library: there is no npm with Node 20 or later, and it could not be installed"
   exit 0
 fi
 packages
@@ -46,7 +46,7 @@ npm test
 
 chromium=${CHROMIUM:-/usr/bin/chromium}
 if [ ! -x "$chromium" ] && ! install chromium; then
-  skipped "the tests in a real browser: no $chromium, and no right to install it"
+  skipped "the tests in a real browser: no $chromium, and it could not be installed"
   exit 0
 fi
 if [ "$what" = long ]; then export LONG=1; fi
