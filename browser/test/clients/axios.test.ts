@@ -11,7 +11,7 @@ import { failures, modes, Place, times, Wallet } from "./world.js";
 describe("axios-auth-refresh", () => {
   let place: Place;
   // A refresh takes as long as it may on a line: refusals arrive meanwhile.
-  const slow = () => ({ delay: 300 });
+  const slow = () => ({ delay: 800 });
   before(async () => {
     place = await Place.start("3s", "1s");
     place.front.misfortune = slow;
