@@ -1,6 +1,6 @@
 # CI is `make lint test`; nothing hides elsewhere. Tools and modules are fetched
-# by version and checksum. The tests of several nodes need PostgreSQL, which `make
-# test` installs where it can.
+# by version and checksum. The tests of several nodes need PostgreSQL, those of the
+# browser library Node and Chromium; `make test` installs them where it can.
 
 TOOL := go tool -modfile=tools/go.mod
 FUZZTIME ?= 10s
@@ -13,12 +13,12 @@ build: ## the binary, in bin/
 demo: ## the main job, with seed data
 	go run ./cmd/counterfoil demo
 
-test: postgres test-only fuzz ## all tests, and each fuzz target for FUZZTIME
+test: postgres test-only fuzz browser ## all tests, also in a real browser, and each fuzz target for FUZZTIME
 
 postgres: ## PostgreSQL for the tests of several nodes, where root can install it
 	@./tools/postgres.sh
 
-test-only: ## all tests but fuzzing
+test-only: ## all Go tests but fuzzing
 	go test -timeout 15m ./...
 	cd client/ssm && go test -timeout 5m ./... # a module of its own
 
@@ -35,12 +35,13 @@ chaos: postgres ## three nodes under faults, with a checker of the whole history
 verify-long: ## the exhaustive check in larger scopes, long histories, soak, ten minutes of faults over three nodes
 	COUNTERFOIL_LONG=1 go test -timeout 3h -count=1 ./internal/session ./internal/store ./internal/server ./cmd/counterfoil
 
-lint: ## formatting, vet, staticcheck, import rule, links in the documents
+lint: ## formatting, vet, staticcheck, import rule, links in the documents, types of the browser library
 	@out=$$($(TOOL) gofumpt -l . 2>&1); if [ -n "$$out" ]; then echo "not formatted, run make fmt:"; echo "$$out"; exit 1; fi
 	go vet ./...
 	$(TOOL) staticcheck ./...
 	cd client/ssm && go vet ./... && go tool -modfile=../../tools/go.mod staticcheck ./...
 	go test -run 'TestImports|TestClock|TestDocuments' ./internal/server
+	@./tools/browser.sh types
 
 fmt:
 	$(TOOL) gofumpt -w .
@@ -59,8 +60,8 @@ clean:
 
 .PHONY: browser browser-long
 
-browser: ## the browser library: its tests, and real Chromium against the program
-	./tools/browser.sh short
+browser: ## the browser library: its tests, npm's own clients and real Chromium against the program; four minutes
+	@./tools/browser.sh short
 
-browser-long: ## the same, longer and with real lifetimes
-	./tools/browser.sh long
+browser-long: ## the same with a minute for each case, and answers that are 40 s late; half an hour
+	@./tools/browser.sh long

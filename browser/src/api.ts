@@ -2,6 +2,7 @@ import type { Clock } from "./clock.js";
 import type { Environment } from "./environment.js";
 import type { EndReason, RefreshUnavailable } from "./errors.js";
 
+/** What a session is told when it begins. */
 export interface SessionOptions {
   /** The gateway's URL, with a path prefix if it has one (FOLIO's is often `/okapi`). May be relative to the page. */
   gateway: string | URL;
@@ -28,7 +29,9 @@ export interface SessionOptions {
    * gateway learns that its answer arrived. `""` is nothing.
    */
   confirm?: string;
+  /** Where time comes from. Default: the machine. */
   clock?: Clock;
+  /** What stands for `window`. Default: the page's. */
   environment?: Environment;
 }
 
@@ -44,14 +47,26 @@ export interface SessionEvent {
 
 /** What is known of the session. A new object after each change. */
 export interface SessionState {
+  /** `unknown` until the gateway has answered, or another tab has told. */
   readonly status: "unknown" | "active" | "ended";
+  /** Why it ended. */
   readonly reason?: EndReason | undefined;
 }
 
 /** When tokens expire, as logins and refreshes answer it. */
 export interface Expirations {
+  /** RFC 3339. */
   accessTokenExpiration?: string;
+  /** RFC 3339. */
   refreshTokenExpiration?: string;
+}
+
+/** What goes with a request. */
+export interface Dress {
+  /** Those of its own, and the session's. */
+  headers: Headers;
+  /** Whether cookies go along. */
+  credentials: RequestCredentials;
 }
 
 /** The session of all tabs of this origin with one gateway. */
@@ -61,6 +76,7 @@ export interface Session {
    * starts the session. Requests that are not for the gateway pass untouched.
    */
   readonly fetch: typeof fetch;
+  /** What is known of the session now. */
   readonly state: SessionState;
   /** Grows with every refresh, login and logout in any tab. */
   readonly generation: number;
@@ -85,7 +101,7 @@ export interface Session {
   /** Refreshes after a request of that generation was refused, unless that has happened meanwhile. */
   renew(generation: number): Promise<void>;
   /** What a request to the gateway must have, with headers of its own. */
-  dress(url: string | URL, method: string, own?: HeadersInit): Promise<{ headers: Headers; credentials: RequestCredentials }>;
+  dress(url: string | URL, method: string, own?: HeadersInit): Promise<Dress>;
   /** Whether an answer refuses a request for want of a fresh token. */
   refused(answer: Response): boolean | Promise<boolean>;
 }
@@ -107,5 +123,6 @@ export interface Carrier {
   body?(): Promise<object | undefined>;
   /** Keeps what an answer brought, before anybody uses it. True: the tokens are not there. */
   keep?(answer: Answer): Promise<boolean>;
-  forget?(): Promise<void>;
+  /** Hears that the session is over. After `refused` it may not be for good. */
+  forget?(reason: EndReason): Promise<void>;
 }

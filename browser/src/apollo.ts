@@ -18,8 +18,10 @@ interface Result {
 
 /** The two classes of `@apollo/client` that a link is made of. Given by you, so that it works with both major versions. */
 export interface Parts<Link> {
+  /** Makes the link. */
   // eslint-disable-next-line @typescript-eslint/no-explicit-any -- the versions differ in what they pass
   ApolloLink: new (request: (operation: any, forward: any) => any) => Link;
+  /** Carries its results. */
   // eslint-disable-next-line @typescript-eslint/no-explicit-any
   Observable: new (subscribe: (observer: any) => () => void) => unknown;
 }

@@ -11,18 +11,23 @@ import { startSession } from "./session.js";
 
 /** The tokens of a session. */
 export interface Tokens {
+  /** Goes with requests, for minutes. */
   accessToken: string;
+  /** Works once: after a refresh there is another. */
   refreshToken: string;
 }
 
 /** Where tokens are kept. */
 export interface TokenStore {
+  /** What was saved last, by whatever tab. */
   load(): Promise<Tokens | undefined>;
   /** Once this resolves, the tokens are used: those before are of no use then. */
   save(tokens: Tokens): Promise<void>;
+  /** Forgets them: the session is over. */
   clear(): Promise<void>;
 }
 
+/** What a session with tokens in the page's hands is told when it begins. */
 export interface BearerOptions extends SessionOptions {
   /**
    * Keeps the tokens beyond a reload. Default: they live and die with the page,
@@ -37,6 +42,10 @@ export async function createBearerSession(options: BearerOptions): Promise<Sessi
   let tokens = await store?.load();
   let heal: string | undefined; // what makes up for an older refresh token that came too late
   const newest = async () => (tokens = (await store?.load()) ?? tokens); // another tab may have refreshed
+  const forget = async () => {
+    tokens = heal = undefined;
+    await store?.clear();
+  };
   const carrier: Carrier = {
     credentials: "omit", // a cookie beside the header would be a second, other session
     async attach(headers) {
@@ -48,7 +57,10 @@ export async function createBearerSession(options: BearerOptions): Promise<Sessi
       return tokens && { refreshToken: tokens.refreshToken, ...(heal && { heal }) };
     },
     async keep({ accessToken, refreshToken, errors }) {
-      heal = errors?.[0]?.parameters?.find(({ key }) => key == "heal")?.value ?? heal;
+      const told = (name: string) => errors?.[0]?.parameters?.find(({ key }) => key == name)?.value;
+      // Any other refusal may pass: of a user who is inactive, or in a foreign network.
+      if (told("reason") == "ended") await forget();
+      heal = told("heal") ?? heal;
       if (!accessToken || !refreshToken) return true;
       const fresh = { accessToken, refreshToken };
       await store?.save(fresh);
@@ -56,9 +68,8 @@ export async function createBearerSession(options: BearerOptions): Promise<Sessi
       heal = undefined;
       return false;
     },
-    async forget() {
-      tokens = undefined;
-      await store?.clear();
+    async forget(reason) {
+      if (reason != "refused") await forget();
     },
   };
   const { navigator, document } = environment;

@@ -11,14 +11,19 @@ export type EndReason = "logout" | "idle" | "expired" | "refused" | "absent";
 
 /** Somebody has to log in (again). Trying again is of no use. */
 export class SessionEnded extends Error {
+  /** Survives minification. */
   override readonly name = "SessionEnded";
-  constructor(readonly reason: EndReason) {
+  constructor(
+    /** Why it ended. */
+    readonly reason: EndReason,
+  ) {
     super(reason);
   }
 }
 
 /** The gateway could not be asked now. The session may well go on: try again. */
 export class RefreshUnavailable extends Error {
+  /** Survives minification. */
   override readonly name = "RefreshUnavailable";
   constructor(
     /** The last status that the gateway answered, if it did. */
@@ -35,6 +40,7 @@ export class RefreshUnavailable extends Error {
  * session has been refreshed: make the request anew.
  */
 export class NotReplayable extends Error {
+  /** Survives minification. */
   override readonly name = "NotReplayable";
   constructor(
     /** The refusal. */

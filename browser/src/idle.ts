@@ -9,6 +9,7 @@ import { systemClock } from "./clock.js";
 import { listen, type Environment } from "./environment.js";
 import type { Session, SessionOptions } from "./api.js";
 
+/** When nobody is taken to be there. */
 export interface IdleOptions extends Pick<SessionOptions, "clock" | "environment"> {
   /** Milliseconds without a key or a pointer, in any tab, after which the session ends. 0 is never. Default: 4 hours. */
   after?: number;
@@ -26,6 +27,7 @@ export interface Warning {
   left(): number;
 }
 
+/** Watches whether somebody is there. */
 export interface IdleWatch {
   /** The warning that stands, if one does. */
   readonly warning: Warning | undefined;
@@ -33,6 +35,7 @@ export interface IdleWatch {
   subscribe(hear: (warning: Warning | undefined) => void): () => void;
   /** Somebody is there and wants to go on: refreshes the session, in all tabs. */
   keepWorking(): Promise<void>;
+  /** Stops watching. The session goes on. */
   close(): void;
 }
 

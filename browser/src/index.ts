@@ -15,4 +15,4 @@ export function createSession(options: SessionOptions): Session {
 export { SessionEnded, RefreshUnavailable, NotReplayable, type EndReason } from "./errors.js";
 export type { Clock } from "./clock.js";
 export type { Environment, Locks } from "./environment.js";
-export type { Expirations, Session, SessionEvent, SessionOptions, SessionState } from "./api.js";
+export type { Dress, Expirations, Session, SessionEvent, SessionOptions, SessionState } from "./api.js";

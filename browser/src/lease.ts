@@ -6,10 +6,13 @@
 import { pause, systemClock, type Clock } from "./clock.js";
 import { listen, type Environment, type Locks } from "./environment.js";
 
+/** How leases last. */
 export interface LeaseOptions {
   /** Milliseconds that a lease lasts if whoever holds it disappears. Longer than any refresh: see `patience`. */
   lasts?: number;
+  /** Where time comes from. Default: the machine. */
   clock?: Clock;
+  /** What stands for `window`. Default: the page's. */
   environment?: Environment;
 }
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import * as apollo4 from "@apollo/client";
-import apollo3 from "apollo-client-3/core/core.cjs";
+import apollo3 from "@apollo/client/core/core.cjs";
+import * as apollo4 from "apollo-client-4";
 import { Client, fetchExchange, gql } from "@urql/core";
 import { authExchange } from "@urql/exchange-auth";
 import axios, { type InternalAxiosRequestConfig } from "axios";

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createBearerSession, type BearerOptions, type Tokens, type TokenStore } from "@counterfoil/browser/bearer";
-import { Browser, Gateway, origin, World } from "./world.js";
+import { Gateway } from "./gateway.js";
+import { Browser, origin, World } from "./world.js";
 
 const minute = 60_000;
 
@@ -122,4 +123,29 @@ test("after logout nothing is left", async () => {
   assert.equal(store.tokens, undefined);
   assert.equal([...gateway.rows.values()][0]!.revoked, true);
   await assert.rejects(get(), { name: "SessionEnded", reason: "logout" });
+});
+
+test("tokens of a session that has ended are forgotten", async () => {
+  const store = shared();
+  const { world, gateway, get } = await start({ store });
+  [...gateway.rows.values()][0]!.revoked = true;
+  await world.run(11 * minute);
+  await assert.rejects(get(), { name: "SessionEnded", reason: "refused" });
+  assert.equal(store.tokens, undefined);
+});
+
+test("tokens that are refused for now are kept, and tried again by the next page", async () => {
+  const store = shared();
+  const { world, gateway, browser, session, get } = await start({ store });
+  const { refreshToken } = store.tokens!;
+  await world.run(11 * minute);
+  gateway.fail("/authn/refresh", { status: 422 });
+  await assert.rejects(get(), { name: "SessionEnded", reason: "refused" });
+  assert.equal(store.tokens!.refreshToken, refreshToken);
+  session.close();
+  const tab = browser.open();
+  const { clock, environment } = tab;
+  const next = await createBearerSession({ gateway: origin, tenant: "diku", fetch: (...args) => tab.fetch(...args), clock, environment, store });
+  assert.equal((await get(next)).status, 200);
+  assert.notEqual(store.tokens!.refreshToken, refreshToken);
 });

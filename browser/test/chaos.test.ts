@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { logIn, type Fault, type Tab } from "./world.js";
+import type { Fault } from "./gateway.js";
+import { logIn, type Tab } from "./world.js";
 
 const second = 1000;
 const minute = 60 * second;

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createSession, NotReplayable, RefreshUnavailable, SessionEnded } from "@counterfoil/browser";
-import { Browser, Gateway, logIn, origin, World } from "./world.js";
+import { Gateway } from "./gateway.js";
+import { Browser, logIn, origin, World } from "./world.js";
 
 const minute = 60_000;
 const refreshes = (gateway: Gateway) => gateway.count("POST /authn/refresh");
@@ -321,4 +322,22 @@ test("a 403 of the refresh is a fault of the installation and ends nothing", asy
   gateway.fail("/authn/refresh", ...Array(30).fill({ status: 403 }));
   await assert.rejects(world.until(tab.get()), { name: "RefreshUnavailable", status: 403 });
   assert.equal(tab.session.state.status, "active");
+});
+
+test("locks that are there and refused, as in a frame of another site, are done without", async () => {
+  const locks = { request: () => Promise.reject(new DOMException("The request was denied.", "SecurityError")) };
+  const { tab, world, gateway } = await logIn();
+  Object.defineProperty(tab.environment.navigator, "locks", { get: () => locks });
+  await world.run(11 * 60_000);
+  const all = await world.until(Promise.all([tab.place("a"), tab.place("b")]));
+  assert.deepEqual([all.map(({ status }) => status), gateway.count("POST /authn/refresh"), [...gateway.orders.values()]], [[201, 201], 1, [1, 1]]);
+});
+
+test("a lock that fails after the work was done does not do it again", async () => {
+  const { tab, world, gateway } = await logIn();
+  const locks = { request: async (_: string, work: () => Promise<void>) => work().then(() => Promise.reject(new Error("lost"))) };
+  Object.defineProperty(tab.environment.navigator, "locks", { get: () => locks });
+  assert.equal((await world.until(tab.login())).status, 201);
+  await world.run(1000);
+  assert.equal(gateway.rows.size, 2, "the login before and this one");
 });

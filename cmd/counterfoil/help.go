@@ -8,6 +8,7 @@ func (demoCommand) Help() string {
 
     counterfoil demo
     counterfoil demo --access-ttl 20s --grace 2s
+    counterfoil demo --cors-origin http://localhost:3000
     counterfoil demo --tour`
 }
 

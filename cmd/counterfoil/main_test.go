@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -189,6 +191,50 @@ func TestDemoEndsWithItsContext(t *testing.T) {
 	var errs bytes.Buffer
 	if status := run(ctx, args, strings.NewReader(""), out, &errs, func(string) (string, bool) { return "", false }); status != 0 {
 		t.Errorf("exit %d: %s", status, errs.String())
+	}
+}
+
+// What a page elsewhere and a program with an old cookie jar need, in the answer
+// of the demonstration itself.
+func TestDemoForPagesElsewhere(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	const origin = "http://localhost:3000"
+	var told bytes.Buffer
+	var answer *http.Response
+	out := writerFunc(func(text []byte) (int, error) {
+		told.Write(text)
+		public := regexp.MustCompile(`public +(http\S+)`).FindSubmatch(told.Bytes())
+		if public == nil || answer != nil {
+			return len(text), nil
+		}
+		defer stop()
+		login := strings.NewReader(`{"username":"diku_admin","password":"admin"}`)
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, string(public[1])+"/authn/login-with-expiry", login)
+		if err != nil {
+			return 0, err
+		}
+		request.Header = http.Header{"Origin": {origin}, "X-Okapi-Tenant": {"diku"}, "Content-Type": {"application/json"}}
+		if answer, err = http.DefaultClient.Do(request); err != nil {
+			return 0, err
+		}
+		return len(text), answer.Body.Close()
+	})
+	args := []string{
+		"demo", "--data", t.TempDir(), "--listen", ":0", "--internal-listen", ":0", "--admin-listen", ":0",
+		"--cors-origin", origin, "--plain-cookies",
+	}
+	var errs bytes.Buffer
+	if status := run(ctx, args, strings.NewReader(""), out, &errs, func(string) (string, bool) { return "", false }); status != 0 {
+		t.Fatalf("exit %d: %s", status, errs.String())
+	}
+	if answer == nil || answer.StatusCode != http.StatusCreated || answer.Header.Get("Access-Control-Allow-Origin") != origin {
+		t.Fatalf("answer %+v", answer)
+	}
+	for _, cookie := range answer.Cookies() {
+		if cookie.Secure {
+			t.Errorf("cookie %s is Secure", cookie.Name)
+		}
 	}
 }
 

@@ -34,6 +34,10 @@ type Options struct {
 	// AccessTTL and Grace may be as short as one likes to watch.
 	AccessTTL, Grace time.Duration
 	LogLevel         string
+	// CORSOrigins are those of pages elsewhere that may call.
+	CORSOrigins []string
+	// PlainCookies leaves out Secure.
+	PlainCookies bool
 	// Tour plays the story and ends.
 	Tour bool
 	// between is what a test puts between the tour and the public listener.
@@ -121,6 +125,7 @@ func (o *Options) config() (_ *server.Config, cleanup func(), err error) {
 		Policy: session.PolicyPatch{AccessTTL: &access, Grace: &grace}, Demo: true, LogTo: o.LogTo,
 	}
 	c.Log.Level, c.Log.Format = o.LogLevel, "text"
+	c.CORS.Origins, c.Cookies.Insecure = o.CORSOrigins, o.PlainCookies
 	c.SetDefaults()
 	faults := c.Check()
 	for _, l := range []struct{ flag, address string }{

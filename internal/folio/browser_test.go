@@ -171,9 +171,12 @@ func TestT61OddPathsAreNotCached(t *testing.T) {
 }
 
 // Threat: what is said about a refused token tells whether it was expired,
-// revoked or never ours.
+// revoked or never ours. Only that a session has ended can be known, by whoever
+// has a token of it: browsers lose their cookies then, and only then, so a word
+// for clients without cookies tells nobody more.
 func TestT69RefusedRefreshesAreAlike(t *testing.T) {
-	const want = `{"errors":[{"message":"Authorization server unable to process token refresh request","type":"error","code":"token.refresh.unprocessable"}]}`
+	const refused = `{"errors":[{"message":"Authorization server unable to process token refresh request","type":"error","code":"token.refresh.unprocessable"}]}`
+	ended := strings.Replace(refused, `"}]}`, `","parameters":[{"key":"reason","value":"ended"}]}]}`, 1)
 	w := newWorld(t, setup{})
 	revoked, expired := w.script("reader"), w.script("reader")
 	w.do(call{method: "POST", path: "/authn/logout", header: []string{jsonType}, body: `{"refreshToken":"` + revoked.field("refreshToken") + `"}`})
@@ -185,12 +188,26 @@ func TestT69RefusedRefreshesAreAlike(t *testing.T) {
 	user.Active = false
 	_, err = w.sessions.UpdateUser(t.Context(), user)
 	w.must(err)
-	for name, raw := range map[string]string{
-		"revoked": revoked.field("refreshToken"), "expired": expired.field("refreshToken"), "blocked": blocked.field("refreshToken"),
-		"forged": genuine[:20] + "AAAA" + genuine[24:], "nonsense": "nonsense",
+	for _, tt := range []struct {
+		name, raw, tenant, want string
+	}{
+		{"revoked", revoked.field("refreshToken"), "diku", ended},
+		{"expired", expired.field("refreshToken"), "diku", ended},
+		{"ended with its user", blocked.field("refreshToken"), "diku", ended},
+		{"another tenant's", genuine, "other", refused},
+		{"forged", genuine[:20] + "AAAA" + genuine[24:], "diku", refused},
+		{"nonsense", "nonsense", "diku", refused},
 	} {
-		if a := w.refreshBody(raw); a.status != http.StatusUnprocessableEntity || a.body != want {
-			t.Errorf("%s: %d %s", name, a.status, a.body)
+		inBody := w.refreshBody(tt.raw, "X-Okapi-Tenant: "+tt.tenant)
+		if inBody.status != http.StatusUnprocessableEntity || inBody.body != tt.want || len(inBody.cookies) > 0 {
+			t.Errorf("%s in the body: %d %s, %d cookies", tt.name, inBody.status, inBody.body, len(inBody.cookies))
+		}
+		inCookie := w.refresh("Cookie: folioRefreshToken="+tt.raw, "X-Okapi-Tenant: "+tt.tenant)
+		if inCookie.status != http.StatusUnprocessableEntity || inCookie.body != refused {
+			t.Errorf("%s in the cookie: %d %s", tt.name, inCookie.status, inCookie.body)
+		}
+		if cleared := len(inCookie.cookies) > 0; cleared != (tt.want == ended) {
+			t.Errorf("%s: cookies cleared %v, and the body says %s", tt.name, cleared, inBody.body)
 		}
 	}
 }

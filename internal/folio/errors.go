@@ -84,7 +84,8 @@ var (
 	errCredentials = listed(http.StatusUnprocessableEntity, "wrong.username.or.wrong.password.or.account.blocked",
 		"Wrong username or wrong password or account blocked")
 	errNoRefreshToken = listed(http.StatusBadRequest, codeTokenParse, "Bad request")
-	// errRefresh is the same for an expired, a revoked and an unknown token.
+	// errRefresh is the same for whatever reason; see refreshRefused for what is
+	// added to it.
 	errRefresh = listed(http.StatusUnprocessableEntity, "token.refresh.unprocessable",
 		"Authorization server unable to process token refresh request")
 )

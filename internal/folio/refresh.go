@@ -40,27 +40,30 @@ func (h *Handler) refresh(w http.ResponseWriter, r *http.Request) error {
 }
 
 // refreshRefused sets or clears the cookies that belong to a refusal. What the
-// answer says is the same for every reason but superseded, which has a way
-// back: refresh again with the newest token and the nonce.
+// answer says is the same for every reason but two. Superseded has a way back:
+// refresh again with the newest token and the nonce. And a client that keeps its
+// tokens itself is told that the session has ended, as a browser is by losing its
+// cookies: until then it must keep them.
 func (h *Handler) refreshRefused(w http.ResponseWriter, p presented, err error) error {
 	var refused *session.Refused
 	if !errors.As(err, &refused) {
 		return err
 	}
-	if refused.Final && !p.inBody {
-		h.Cookies.Clear(w.Header())
-	}
-	if !refused.Superseded() {
-		return errRefresh
-	}
 	answer := *errRefresh
-	answer.fault.Parameters = []parameter{{"reason", "superseded"}}
 	switch {
-	case refused.Heal == "":
-	case p.inBody:
-		answer.fault.Parameters = append(answer.fault.Parameters, parameter{"heal", refused.Heal})
-	default:
-		h.Cookies.SetHeal(w.Header(), refused, h.Now())
+	case refused.Final && p.inBody:
+		answer.fault.Parameters = []parameter{{"reason", "ended"}}
+	case refused.Final:
+		h.Cookies.Clear(w.Header())
+	case refused.Superseded():
+		answer.fault.Parameters = []parameter{{"reason", "superseded"}}
+		switch {
+		case refused.Heal == "":
+		case p.inBody:
+			answer.fault.Parameters = append(answer.fault.Parameters, parameter{"heal", refused.Heal})
+		default:
+			h.Cookies.SetHeal(w.Header(), refused, h.Now())
+		}
 	}
 	return &answer
 }

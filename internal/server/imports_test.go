@@ -180,7 +180,7 @@ func TestDocumentsLinkToWhatExists(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		others := entry.Name() == "node_modules" // documents of packages
+		others := entry.Name() == "node_modules" || entry.Name() == "build" // documents of packages, and generated ones
 		if entry.IsDir() && (others || strings.HasPrefix(entry.Name(), ".") && entry.Name() != ".." && name != root) {
 			return filepath.SkipDir
 		}

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { setTimeout as pause } from "node:timers/promises";
 import type { Page } from "playwright-core";
-import { Chromium, Front, missing, orders, Program } from "./world.js";
+import type { Front } from "../front.js";
+import { Program } from "../program.js";
+import { Chromium, frontOf, missing } from "./world.js";
 
 /** Runs an async function in the page, with the session. */
 const inPage = <T>(page: Page, body: string): Promise<T> => page.evaluate<T>(`(async () => { ${body} })()`);
@@ -29,14 +30,14 @@ interface Seen {
   twice: number;
 }
 
-describe("entries in real Chromium", { skip: missing() }, () => {
+describe("entries in real Chromium", { skip: missing(), timeout: 240_000 }, () => {
   let program: Program;
   let front: Front;
   let chromium: Chromium;
   let page: Page;
   before(async () => {
     program = await Program.start("2s", "400ms");
-    front = await new Front(program.url).start();
+    front = await frontOf(program);
     chromium = await Chromium.start(front);
     page = await chromium.open();
     assert.equal(await page.evaluate("login()"), 201);
@@ -57,9 +58,9 @@ describe("entries in real Chromium", { skip: missing() }, () => {
       assert.deepEqual([got.status, got.twice], [201, 1]);
       assert.ok(got.seen.endsWith("2 3 4 load loadend"), got.seen);
       assert.equal(front.count("POST /authn/refresh"), refreshes + 1);
-      assert.equal((await orders(program)).get(id!), 1);
+      assert.equal((await program.orders()).get(id!), 1);
     }
-    await pause(2500); // over, as the page knows
+    await chromium.expired(); // as the page knows
     const got = await inPage<Seen>(page, `${ours} return send("GET", "/echo")`);
     assert.deepEqual([got.status, got.seen], [200, plain]);
   });
@@ -72,17 +73,17 @@ describe("entries in real Chromium", { skip: missing() }, () => {
   });
 
   test("XMLHttpRequest: aborted while it waits", async () => {
-    await pause(2500);
+    await chromium.expired();
     const seen = await inPage<string>(page, `${ours}
       const xhr = new XMLHttpRequest(), seen = [];
       for (const name of ["load", "error", "abort", "loadend"]) xhr.addEventListener(name, () => seen.push(name));
       xhr.open("POST", "/orders");
       xhr.send('{"id":"aborted"}');
       xhr.abort();
-      await new Promise((done) => setTimeout(done, 500));
+      await session.fetch("/echo"); // after the refresh that it waited for
       return seen.join(" ")`);
     assert.doesNotMatch(seen, /load$|error/);
-    assert.equal((await orders(program)).get("aborted"), undefined);
+    assert.equal((await program.orders()).get("aborted"), undefined);
   });
 
   test("globals are replaced, and given back", async () => {

@@ -10,11 +10,13 @@ const page = globalThis as unknown as {
   login(): Promise<number>;
   traffic(every: number): void;
   stop(): Promise<{ sent: number; ok: number }>;
+  once(): Promise<string>;
 };
 const query = new URLSearchParams(location.search);
 const plain = fetch.bind(globalThis);
+const gateway = query.get("gateway") ?? location.origin;
 const options = {
-  gateway: location.origin,
+  gateway,
   tenant: "diku",
   resendAfter: Number(query.get("resend") ?? 5_000),
   patience: Number(query.get("patience") ?? 30_000),
@@ -38,7 +40,7 @@ page.session = session;
 page.login = async () => {
   const body = JSON.stringify({ username: "diku_admin", password: "admin" });
   const headers = { "Content-Type": "application/json" };
-  return (await session.fetch(bearer ? "/authn/login" : "/authn/login-with-expiry", { method: "POST", headers, body })).status;
+  return (await session.fetch(gateway + (bearer ? "/authn/login" : "/authn/login-with-expiry"), { method: "POST", headers, body })).status;
 };
 
 let timer = 0;
@@ -46,20 +48,25 @@ let sent = 0;
 let ok = 0;
 const open = new Set<Promise<void>>();
 
+const write = (id: string) =>
+  session.fetch(gateway + "/orders", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ id }) });
+
 async function order(): Promise<void> {
   const id = crypto.randomUUID?.() ?? String(Math.random()) + Math.random();
-  sent++;
-  const write = sent % 2;
   try {
-    const answer = write
-      ? await session.fetch("/orders", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ id }) })
-      : await session.fetch("/echo");
+    const answer = await (sent++ % 2 ? session.fetch(gateway + "/echo") : write(id));
     if (answer.ok) ok++;
     else void page.report({ type: "error", text: `${answer.status} ${await answer.text()}` });
   } catch (error) {
     void page.report({ type: "error", text: String(error) });
   }
 }
+
+page.once = () =>
+  write(String(Math.random())).then(
+    ({ status }) => String(status),
+    (error) => String(error),
+  );
 
 page.traffic = (every) => {
   timer = setInterval(() => {
@@ -71,6 +78,7 @@ page.traffic = (every) => {
 page.stop = async () => {
   clearInterval(timer);
   await Promise.all(open);
+  await page.report({ type: "stopped" }); // and with it, all that was reported before
   return { sent, ok };
 };
 if (query.has("traffic")) page.traffic(Number(query.get("traffic")));

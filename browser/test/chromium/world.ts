@@ -1,18 +1,13 @@
-/**
- * The real parts: the program as built, a real Chromium, and between them a
- * front that serves the page from the gateway's own origin, counts what passes,
- * and does what networks do.
- */
-import { execFile, spawn, type ChildProcess } from "node:child_process";
+/** A real Chromium before the real program, and the page that the front serves from the gateway's own origin. */
 import { existsSync } from "node:fs";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { createServer, request as httpRequest, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
-import { promisify } from "node:util";
-import { chromium, type Browser, type BrowserContext, type Page } from "playwright-core";
+import { readFile } from "node:fs/promises";
+import type { ServerResponse } from "node:http";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { chromium, type Browser, type BrowserContext, type Frame, type Page } from "playwright-core";
+import { Front } from "../front.js";
+import { root, type Program } from "../program.js";
 
-const root = resolve(import.meta.dirname, "../../..");
 const chromiumPath = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
 
 /** Why these tests cannot run here, if they cannot. In CI they must. */
@@ -22,136 +17,48 @@ export function missing(): string | false {
   return why;
 }
 
-/** The demonstration, on ports of its own. */
-export class Program {
-  private constructor(
-    readonly url: string,
-    readonly admin: string,
-    readonly process: ChildProcess,
-    readonly data: string,
-  ) {}
+/** A front with the application of the tests on `/page/`, and nothing else if there is no program. */
+export const frontOf = (program?: Program): Promise<Front> => new Front(program?.url ?? "http://there.is.none.invalid", servePage).start();
 
-  static async start(accessTTL: string, grace: string): Promise<Program> {
-    const data = await mkdtemp(join(tmpdir(), "counterfoil-browser-"));
-    const binary = join(data, "counterfoil");
-    await promisify(execFile)("go", ["build", "-o", binary, "./cmd/counterfoil"], { cwd: root });
-    const any = ["--listen", "--internal-listen", "--admin-listen"].flatMap((flag) => [flag, "127.0.0.1:0"]);
-    const child = spawn(binary, ["demo", "--data", join(data, "store"), "--access-ttl", accessTTL, "--grace", grace, ...any]);
-    const [url, admin] = await new Promise<string[]>((found, failed) => {
-      let told = "";
-      child.stdout.on("data", (text) => {
-        told += text;
-        const addresses = /public +(http\S+)[^]*admin +(http\S+)/.exec(told);
-        if (addresses) found(addresses.slice(1));
-      });
-      child.stderr.on("data", (text) => process.stderr.write(text));
-      child.on("exit", (code) => failed(new Error(`the program ended with ${code}: ${told}`)));
-    });
-    return new Program(url!, admin!, child, data);
-  }
-
-  async stop(): Promise<void> {
-    const ended = new Promise((done) => this.process.on("exit", done));
-    this.process.kill();
-    await ended;
-    await rm(this.data, { recursive: true, force: true });
-  }
+async function servePage(path: string, answer: ServerResponse): Promise<void> {
+  const documents: Record<string, string> = { "": application, embedding: "<!doctype html><title>Another site</title>" };
+  const text = documents[path] ?? (await readFile(fileOf(path)).catch(() => undefined));
+  answer.writeHead(text ? 200 : 404, { "Content-Type": path in documents ? "text/html; charset=utf-8" : "text/javascript" });
+  answer.end(text);
 }
 
-/** What the front does to an answer to a refresh. */
-export type Misfortune = { delay?: number; drop?: boolean } | undefined;
+const fileOf = (path: string) =>
+  path == "page.js" ? join(import.meta.dirname, "page.js") : join(root, "browser", path.replace(/^(dist\/\w+)$/, "$1.js"));
 
-export class Front {
-  readonly #server: Server;
-  readonly counts = new Map<string, number>();
-  /** Orders whose 201 left for the browser. */
-  readonly placed = new Set<string>();
-  /** Refresh tokens that left for the browser. */
-  readonly generations = new Set<string>();
-  misfortune: (nth: number) => Misfortune = () => undefined;
-  port = 0;
-
-  constructor(readonly gateway: string) {
-    this.#server = createServer((request, answer) => void this.#serve(request, answer).catch(() => answer.destroy()));
-  }
-
-  async start(): Promise<this> {
-    await new Promise<void>((done) => this.#server.listen(0, "127.0.0.1", done));
-    const address = this.#server.address();
-    this.port = typeof address == "object" && address ? address.port : 0;
-    return this;
-  }
-
-  stop(): Promise<unknown> {
-    this.#server.closeAllConnections();
-    return new Promise((done) => this.#server.close(done));
-  }
-
-  count(what: string): number {
-    return this.counts.get(what) ?? 0;
-  }
-
-  async #serve(request: IncomingMessage, answer: ServerResponse): Promise<void> {
-    const path = request.url!.replace(/[?].*/, "");
-    if (path.startsWith("/page/")) return this.#page(path.slice(6), answer);
-    const what = request.method + " " + path;
-    const nth = this.count(what) + 1;
-    this.counts.set(what, nth);
-    const chunks: Buffer[] = [];
-    for await (const chunk of request) chunks.push(chunk as Buffer);
-    const body = Buffer.concat(chunks);
-    const got = await this.#forward(request, body);
-    const text: Buffer[] = [];
-    for await (const chunk of got) text.push(chunk as Buffer);
-    if (what == "POST /authn/refresh") {
-      const { delay, drop } = this.misfortune(nth) ?? {};
-      if (delay) await new Promise((done) => setTimeout(done, delay));
-      if (drop) return void request.socket.destroy();
-      const token = /folioRefreshToken=(cfrt_[^;]+)/.exec(String(got.headers["set-cookie"]))?.[1];
-      if (token) this.generations.add(token);
-    }
-    if (what == "POST /orders" && got.statusCode == 201) this.placed.add((JSON.parse(body.toString()) as { id: string }).id);
-    answer.writeHead(got.statusCode!, got.headers);
-    answer.end(Buffer.concat(text));
-  }
-
-  #forward(request: IncomingMessage, body: Buffer): Promise<IncomingMessage> {
-    return new Promise((done, failed) => {
-      const { method, url, headers } = request;
-      const onward = httpRequest(this.gateway + url, { method, headers }, done);
-      onward.on("error", failed);
-      onward.end(body);
-    });
-  }
-
-  async #page(path: string, answer: ServerResponse): Promise<void> {
-    if (path == "") {
-      answer.writeHead(200, { "Content-Type": "text/html; charset=utf-8" });
-      answer.end(html);
-      return;
-    }
-    const file = path == "page.js" ? join(import.meta.dirname, "page.js") : join(root, "browser", path.replace(/^(dist\/\w+)$/, "$1.js"));
-    const text = await readFile(file).catch(() => undefined);
-    answer.writeHead(text ? 200 : 404, { "Content-Type": "text/javascript" });
-    answer.end(text);
-  }
-}
-
-const html = `<!doctype html><title>Tab</title>
+const application = `<!doctype html><title>Tab</title>
 <script type="importmap">{"imports":{"@counterfoil/browser":"/page/dist/index.js","@counterfoil/browser/":"/page/dist/"}}</script>
 <script type="module" src="/page/page.js"></script>`;
 
 /** What tabs report. */
 export interface Report {
-  type: "started" | "refreshed" | "unavailable" | "ended" | "error" | "asks";
+  type: "started" | "refreshed" | "unavailable" | "ended" | "error" | "asks" | "stopped";
   reason?: string;
   text?: string;
   from?: number;
 }
 
+/** What the application gives to tests, in its global scope. */
+export interface Application {
+  login(): Promise<number>;
+  traffic(every: number): void;
+  stop(): Promise<{ sent: number; ok: number }>;
+  /** One write, without traffic. Its status, or the error's name and reason. */
+  once(): Promise<string>;
+  session: { state: { status: string; reason?: string }; logout(): Promise<void> };
+}
+
+/** Runs a function in a tab or frame. */
+export const inTab = <T>(page: Page | Frame, what: (tab: Application) => T | Promise<T>) => page.evaluate<T>(`(${what})(globalThis)`);
+
 /** A browser with a cookie jar, and the tabs in it. */
 export class Chromium {
   readonly reports: Report[] = [];
+  readonly #watchers = new Set<() => void>();
   private constructor(
     readonly browser: Browser,
     readonly context: BrowserContext,
@@ -165,21 +72,47 @@ export class Chromium {
     });
     const context = await browser.newContext();
     const it = new Chromium(browser, context, `http://${host}:${front.port}`);
-    await context.exposeBinding("report", (_, report: Report) => void it.reports.push(report));
+    await context.exposeBinding("report", (_, report: Report) => {
+      it.reports.push(report);
+      for (const tell of it.#watchers) tell();
+      it.#watchers.clear();
+    });
     if (init) await context.addInitScript(init);
     return it;
   }
 
   /** Opens a tab; the query sets the session's options. */
-  async open(query = ""): Promise<Page> {
+  async open(query = "", site = this.origin): Promise<Page> {
     const page = await this.context.newPage();
-    await page.goto(`${this.origin}/page/?${query}`);
+    await page.goto(`${site}/page/?${query}`);
     await page.waitForFunction("window.ready");
     return page;
   }
 
+  /** Opens the application in a frame of a page of another site. */
+  async embed(site: string, query = ""): Promise<Frame> {
+    const page = await this.context.newPage();
+    await page.goto(site + "/page/embedding");
+    const url = `${this.origin}/page/?${query}`;
+    await page.evaluate(`document.body.append(Object.assign(document.createElement("iframe"), { src: ${JSON.stringify(url)} }))`);
+    const element = await page.waitForSelector("iframe");
+    const frame = (await element.contentFrame())!;
+    await frame.waitForFunction("window.ready");
+    return frame;
+  }
+
   of(type: Report["type"]): Report[] {
     return this.reports.filter((report) => report.type == type);
+  }
+
+  /** Waits until so many of a type were reported, one more than now by default. */
+  async reported(type: Report["type"], count = this.of(type).length + 1): Promise<void> {
+    while (this.of(type).length < count) await new Promise<void>((done) => this.#watchers.add(done));
+  }
+
+  /** Waits until the browser has dropped the access cookie: the token is over, and so it is for the page. */
+  async expired(): Promise<void> {
+    while ((await this.context.cookies()).some(({ name }) => name == "folioAccessToken")) await pause(50);
   }
 
   /** Generations for which some tab asked for a refresh. */
@@ -190,14 +123,4 @@ export class Chromium {
   stop(): Promise<void> {
     return this.browser.close();
   }
-}
-
-/** How often each order was placed, as the sample module counted. */
-export async function orders(program: Program): Promise<Map<string, number>> {
-  const headers = { "X-Okapi-Tenant": "diku", "Content-Type": "application/json" };
-  const body = JSON.stringify({ username: "diku_admin", password: "admin" });
-  const login = await fetch(program.url + "/authn/login", { method: "POST", headers, body });
-  const { accessToken } = (await login.json()) as { accessToken: string };
-  const answer = await fetch(program.url + "/orders", { headers: { ...headers, Authorization: "Bearer " + accessToken } });
-  return new Map(Object.entries(((await answer.json()) as { orders: Record<string, number> }).orders));
 }
