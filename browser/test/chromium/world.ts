@@ -13,7 +13,7 @@ import { promisify } from "node:util";
 import { chromium, type Browser, type BrowserContext, type Page } from "playwright-core";
 
 const root = resolve(import.meta.dirname, "../../..");
-const chromiumPath = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
+export const chromiumPath = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
 
 /** Why these tests cannot run here, if they cannot. In CI they must. */
 export function missing(): string | false {
