@@ -54,10 +54,13 @@ bench-postgres: ## the same on a PostgreSQL that it starts itself, with what a r
 clean:
 	rm -rf bin counterfoil-demo
 
-.PHONY: browser browser-long
+.PHONY: browser browser-long demo-page
 
 browser: ## the browser library: its tests, and real Chromium against the program
 	./tools/browser.sh short
 
 browser-long: ## the same, longer and with real lifetimes
 	./tools/browser.sh long
+
+demo-page: ## the scripts of the demonstration's page, from browser/ to internal/demo/page
+	cd browser && npm ci --no-audit --no-fund && npm run build:demo

@@ -39,7 +39,8 @@ const session = createSession({
   tenant: settings.tenant,
   fetch: wire.fetch,
   resendAfter,
-  patience: Math.min(Math.max(3 * settings.grace, 3_000), 10_000),
+  // Two answers of 503 must fit in.
+  patience: Math.min(Math.max(3 * settings.grace, 6_000), 10_000),
 });
 const tabs = new Tabs(part("#tabs"), session, settings, resendAfter, tell);
 const picture = new Picture(part("#picture"), settings);

@@ -70,7 +70,7 @@ export class Picture {
   }
 
   clear(): void {
-    this.#tokens = this.#generations = this.#marks = [];
+    [this.#tokens, this.#generations, this.#marks] = [[], [], []];
     this.#last = undefined;
     this.#draw();
   }
@@ -89,7 +89,7 @@ export class Picture {
     for (const one of this.#tokens) bar("access", lanes.access, one);
     for (const one of this.#generations) bar("refresh", lanes.refresh, one);
     for (const { at, kind } of this.#marks)
-      if (at > now - this.#past) bars.push(shape("text", { class: "mark " + kind, x: x(at), y: lanes.refresh + lanes.height / 2 + 7 }, kind == "theft" ? "✖" : "⚡"));
+      if (at > now - this.#past) bars.push(shape("text", { class: "mark " + kind, x: x(at), y: lanes.refresh - 5 }, kind == "theft" ? "✖" : "⚡"));
     const said = this.#say(now);
     if (said.strike) bars.push(shape("rect", { class: "strike", x: x(now), y: lanes.refresh - 4, width: parseFloat(x(now + said.strike)) - parseFloat(x(now)) + "%", height: lanes.height + 8 }));
     this.#svg.replaceChildren(

@@ -39,9 +39,9 @@ const audit: Record<string, string> = {
   logout_all: "logout: the user ended all sessions",
 };
 
-/** A time that is left, or past. */
+/** A time that is left, or past, rounded up. */
 export function span(ms: number): string {
-  const s = Math.max(0, Math.round(ms / 1000));
+  const s = Math.max(0, Math.ceil(ms / 1000));
   const two = (n: number) => String(n).padStart(2, "0");
   if (s < 60) return `${s} s`;
   if (s < 3600) return `${Math.floor(s / 60)}:${two(s % 60)} min`;

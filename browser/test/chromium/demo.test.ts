@@ -80,6 +80,13 @@ class Demo {
     return this.page.locator(selector).innerText();
   }
 
+  /** The picture of the README. */
+  async photograph(path: string): Promise<void> {
+    await this.page.setViewportSize({ width: 1000, height: 700 });
+    await this.page.evaluate(() => scrollTo(0, 0));
+    await this.page.screenshot({ path });
+  }
+
   marks(): Promise<string[]> {
     return this.page.locator("svg .mark").allTextContents();
   }
@@ -91,7 +98,7 @@ describe("the page of the demonstration", { skip: missing() }, () => {
   let program: Program;
   let demo: Demo;
   before(async () => {
-    program = await Program.start("6s", "1s");
+    program = await Program.start("8s", "1500ms");
     demo = await Demo.open(program);
   });
   after(async () => {
@@ -103,13 +110,21 @@ describe("the page of the demonstration", { skip: missing() }, () => {
     assert.match(await demo.text("#picture"), /No access token/);
     await demo.logIn("diku_admin");
     assert.match(await demo.log(), /^network POST \/authn\/login-with-expiry: 201[^]*^library started: somebody is logged in[^]*^gateway login: a session was issued/m);
-    assert.match(await demo.text("[data-access]"), /Access token: [1-6] s of [56] s left/);
+    assert.match(await demo.text("[data-access]"), /Access token: \d s of [6-9] s left/);
     assert.match(await demo.text("[data-refresh]"), /generation 1; unless it is used, the session ends in [67] days, and in 2[34] days whatever happens/);
     await demo.says(/^library refreshed[^]*^gateway rotated: generation 2 is the newest refresh token/m);
     assert.match(await demo.text("#who"), /generation 2, live/);
     assert.ok((await demo.page.locator("svg rect.access").count()) >= 2);
     assert.ok((await demo.page.locator("svg rect.refresh").count()) >= 2);
     assert.match((await demo.page.locator("svg").getAttribute("aria-label"))!, /Access token: .* Refresh token: generation 2/);
+  });
+
+  test("a page that was reloaded, and a second one, go on", async () => {
+    const second = await demo.page.context().newPage();
+    await second.goto(program.url + "/demo/");
+    await demo.page.reload();
+    for (const page of [second, demo.page]) await page.waitForFunction(() => /^diku_admin.* live$/.test(document.querySelector("#who")!.textContent!));
+    await second.close();
   });
 
   test("refresh now", async () => {
@@ -159,14 +174,6 @@ describe("the page of the demonstration", { skip: missing() }, () => {
     }
   });
 
-  test("a page that was reloaded, and a second one, go on", async () => {
-    const second = await demo.page.context().newPage();
-    await second.goto(program.url + "/demo/");
-    await demo.page.reload();
-    for (const page of [second, demo.page]) await page.waitForFunction(() => /^diku_admin.* live$/.test(document.querySelector("#who")!.textContent!));
-    await second.close();
-  });
-
   test("a stolen token", async () => {
     await demo.press("Lose an answer"); // for the screenshot, and it must not matter
     const log = await demo.press("Steal the token");
@@ -176,7 +183,7 @@ describe("the page of the demonstration", { skip: missing() }, () => {
     assert.match(await demo.text("[data-strike]"), /An old token came back\. Unless its owner proves itself, the session ends in \d s/);
     assert.ok((await demo.marks()).includes("✖"));
     assert.equal(await demo.page.locator("svg .strike").count(), 1);
-    if (process.env["DEMO_SCREENSHOT"]) await demo.page.screenshot({ path: process.env["DEMO_SCREENSHOT"] });
+    if (process.env["DEMO_SCREENSHOT"]) await demo.photograph(process.env["DEMO_SCREENSHOT"]);
     await demo.says(/^library ended: the gateway refuses to refresh it; log in again/m);
     await demo.says(/^gateway the session is over: refresh_reuse/m);
     assert.match(await demo.text("#picture"), /No refresh token is good any more: refresh_reuse/);

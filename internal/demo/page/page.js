@@ -44,7 +44,7 @@ var audit = {
   logout_all: "logout: the user ended all sessions"
 };
 function span(ms) {
-  const s = Math.max(0, Math.round(ms / 1e3));
+  const s = Math.max(0, Math.ceil(ms / 1e3));
   const two = (n) => String(n).padStart(2, "0");
   if (s < 60) return `${s} s`;
   if (s < 3600) return `${Math.floor(s / 60)}:${two(s % 60)} min`;
@@ -185,7 +185,7 @@ var Picture = class {
     this.#marks.push({ at: performance.now(), kind });
   }
   clear() {
-    this.#tokens = this.#generations = this.#marks = [];
+    [this.#tokens, this.#generations, this.#marks] = [[], [], []];
     this.#last = void 0;
     this.#draw();
   }
@@ -395,7 +395,8 @@ var session = createSession({
   tenant: settings2.tenant,
   fetch: wire.fetch,
   resendAfter,
-  patience: Math.min(Math.max(3 * settings2.grace, 3e3), 1e4)
+  // Two answers of 503 must fit in.
+  patience: Math.min(Math.max(3 * settings2.grace, 6e3), 1e4)
 });
 var tabs2 = new Tabs(part("#tabs"), session, settings2, resendAfter, tell);
 var picture = new Picture(part("#picture"), settings2);
