@@ -48,10 +48,11 @@ func visit(t *testing.T) *visitor {
 	t.Helper()
 	t.Parallel()
 	ctx, stop := context.WithCancel(t.Context())
+	data := t.TempDir() // removed after the program has ended
 	found, ended := make(chan string, 1), make(chan error, 1)
 	go func() {
 		ended <- Run(ctx, Options{
-			Data: t.TempDir(), Listen: "127.0.0.1:0", InternalListen: "127.0.0.1:0", AdminListen: "127.0.0.1:0",
+			Data: data, Listen: "127.0.0.1:0", InternalListen: "127.0.0.1:0", AdminListen: "127.0.0.1:0",
 			AccessTTL: time.Minute, Grace: 2 * time.Second, Out: &told{found: found}, LogTo: io.Discard, LogLevel: "error",
 		})
 	}()
