@@ -59,7 +59,7 @@ async function lookAgain(): Promise<Ledger> {
 
 function take(ledger: Ledger): void {
   const before = last?.session == ledger.session ? last : undefined;
-  if (before && before.generation > ledger.generation) return; // overtaken on its way
+  if (before && (before.generation > ledger.generation || (before.state != "live" && ledger.state == "live"))) return; // overtaken on its way
   const seen = before?.events.at(-1)?.seq ?? 0;
   for (const event of ledger.events) if (event.seq > seen) note("gateway", wordsOfAudit(event));
   if (before && ledger.generation > before.generation) note("gateway", `rotated: generation ${ledger.generation} is the newest refresh token`);

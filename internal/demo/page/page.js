@@ -203,7 +203,7 @@ var Picture = class {
     for (const one of this.#tokens) bar("access", lanes.access, one);
     for (const one of this.#generations) bar("refresh", lanes.refresh, one);
     for (const { at, kind } of this.#marks)
-      if (at > now - this.#past) bars.push(shape("text", { class: "mark " + kind, x: x(at), y: lanes.refresh + lanes.height / 2 + 7 }, kind == "theft" ? "✖" : "⚡"));
+      if (at > now - this.#past) bars.push(shape("text", { class: "mark " + kind, x: x(at), y: lanes.refresh - 5 }, kind == "theft" ? "✖" : "⚡"));
     const said = this.#say(now);
     if (said.strike) bars.push(shape("rect", { class: "strike", x: x(now), y: lanes.refresh - 4, width: parseFloat(x(now + said.strike)) - parseFloat(x(now)) + "%", height: lanes.height + 8 }));
     this.#svg.replaceChildren(
@@ -410,7 +410,7 @@ async function lookAgain() {
 }
 function take(ledger) {
   const before = last?.session == ledger.session ? last : void 0;
-  if (before && before.generation > ledger.generation) return;
+  if (before && (before.generation > ledger.generation || before.state != "live" && ledger.state == "live")) return;
   const seen = before?.events.at(-1)?.seq ?? 0;
   for (const event of ledger.events) if (event.seq > seen) note("gateway", wordsOfAudit(event));
   if (before && ledger.generation > before.generation) note("gateway", `rotated: generation ${ledger.generation} is the newest refresh token`);
