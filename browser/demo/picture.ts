@@ -38,6 +38,7 @@ export class Picture {
     this.#strike = part("[data-strike]");
     this.#future = Math.min(Math.max(settings.accessTTL * 1.2, 10_000), 60_000);
     this.#past = this.#future * 1.5;
+    this.#draw();
     // Where somebody wants less to move, once a second is enough.
     setInterval(() => this.#draw(), matchMedia("(prefers-reduced-motion: reduce)").matches ? 1000 : 200);
   }

@@ -112,9 +112,10 @@ describe("the page of the demonstration", { skip: missing() }, () => {
     assert.match(await demo.log(), /^network POST \/authn\/login-with-expiry: 201[^]*^library started: somebody is logged in[^]*^gateway login: a session was issued/m);
     assert.match(await demo.text("[data-access]"), /Access token: \d s of [6-9] s left/);
     assert.match(await demo.text("[data-refresh]"), /generation 1; unless it is used, the session ends in [67] days, and in 2[34] days whatever happens/);
-    await demo.says(/^library refreshed[^]*^gateway rotated: generation 2 is the newest refresh token/m);
+    await demo.says(/^library refreshed/m);
+    await demo.says(/^gateway rotated: generation 2 is the newest refresh token/m);
     assert.match(await demo.text("#who"), /generation 2, live/);
-    assert.ok((await demo.page.locator("svg rect.access").count()) >= 2);
+    await demo.page.waitForFunction(() => document.querySelectorAll("svg rect.access").length >= 2);
     assert.ok((await demo.page.locator("svg rect.refresh").count()) >= 2);
     assert.match((await demo.page.locator("svg").getAttribute("aria-label"))!, /Access token: .* Refresh token: generation 2/);
   });
@@ -128,12 +129,12 @@ describe("the page of the demonstration", { skip: missing() }, () => {
   });
 
   test("refresh now", async () => {
-    assert.match(await demo.press("Refresh now"), /^network POST \/authn\/refresh: 201, new cookies\nlibrary refreshed/m);
+    assert.match(await demo.press("Refresh now"), /^network POST \/authn\/refresh: 201, new cookies\n[^]*^library refreshed/m);
   });
 
   test("a lost answer", async () => {
     const log = await demo.press("Lose an answer");
-    assert.match(log, /^network POST \/authn\/refresh: no answer\n[^]*^network POST \/authn\/refresh: 201, new cookies\nlibrary refreshed/m);
+    assert.match(log, /^network POST \/authn\/refresh: no answer\n[^]*^network POST \/authn\/refresh: 201, new cookies\n[^]*^library refreshed/m);
     const [, from, to] = /an answer was lost: generation (\d+) to (\d+), and the session is live/.exec(log)!;
     assert.equal(Number(to), Number(from) + 1);
     assert.deepEqual(await demo.marks(), ["⚡"]);
@@ -141,10 +142,10 @@ describe("the page of the demonstration", { skip: missing() }, () => {
   });
 
   test("tabs, with locks and without", async () => {
-    let log = await demo.press("Open tabs", /^tab 5 refreshed/m);
+    let log = await demo.press("Open tabs");
     assert.match(log, /5 tabs asked at once: 1 request, generation (\d+) to /);
     assert.equal(count(log, /POST \/authn\/refresh: 201/), 1);
-    for (const tab of [2, 3, 4, 5]) assert.match(log, new RegExp(`^tab ${tab} refreshed`, "m"));
+    for (const tab of [2, 3, 4, 5]) await demo.says(new RegExp(`^tab ${tab} refreshed`, "m"), "Open tabs");
     assert.equal(await demo.page.frames()[1]!.locator("#status").innerText(), "Tab 2: active, heard of 1 refresh");
 
     log = await demo.press("Open tabs without locks");
@@ -158,7 +159,7 @@ describe("the page of the demonstration", { skip: missing() }, () => {
   test("503, and no answers at all", async () => {
     let log = await demo.press("Answer 503");
     assert.equal(count(log, /refresh: 503, not now/), 2);
-    assert.match(log, /503[^]*503[^]*refresh: 201, new cookies\nlibrary refreshed[^]*nobody was logged out/);
+    assert.match(log, /503[^]*503[^]*refresh: 201, new cookies\n[^]*library refreshed[^]*nobody was logged out/);
     log = await demo.press("Cut the line");
     assert.match(log, /no answer[^]*^library unavailable: no refresh for now \(no answer\); the session goes on[^]*the next call was answered 200/m);
     assert.doesNotMatch(log, /ended/);
@@ -193,14 +194,14 @@ describe("the page of the demonstration", { skip: missing() }, () => {
   test("revoked by an operator", async () => {
     await demo.logIn("reader");
     const log = await demo.press("Revoke from the console", /^gateway the session is over: revoked/m);
-    assert.match(log, /an operator ended the session; the next call finds out\n[^]*^network POST \/authn\/refresh: 422, refused\nlibrary ended: the gateway refuses/m);
+    assert.match(log, /an operator ended the session; the next call finds out\n[^]*^network POST \/authn\/refresh: 422, refused\n[^]*^library ended: the gateway refuses/m);
     assert.match(log, /^gateway revoked: an operator ended the session/m);
   });
 
   test("log out", async () => {
     await demo.logIn("diku_admin");
     const log = await demo.press("Log out", /^gateway the session is over: logout/m);
-    assert.match(log, /^network POST \/authn\/logout: 204, cookies cleared\nlibrary ended: somebody logged out/m);
+    assert.match(log, /^network POST \/authn\/logout: 204, cookies cleared\n[^]*^library ended: somebody logged out/m);
     assert.deepEqual(await demo.page.context().cookies(), []);
   });
 

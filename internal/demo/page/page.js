@@ -144,6 +144,7 @@ var Picture = class {
     this.#strike = part2("[data-strike]");
     this.#future = Math.min(Math.max(settings3.accessTTL * 1.2, 1e4), 6e4);
     this.#past = this.#future * 1.5;
+    this.#draw();
     setInterval(() => this.#draw(), matchMedia("(prefers-reduced-motion: reduce)").matches ? 1e3 : 200);
   }
   settings;
