@@ -58,10 +58,13 @@ bench-postgres: ## the same on a PostgreSQL that it starts itself, with what a r
 clean:
 	rm -rf bin counterfoil-demo
 
-.PHONY: browser browser-long
+.PHONY: browser browser-long demo-page
 
 browser: ## the browser library: its tests, npm's own clients and real Chromium against the program; four minutes
 	@./tools/browser.sh short
 
 browser-long: ## the same with a minute for each case, and answers that are 40 s late; half an hour
 	@./tools/browser.sh long
+
+demo-page: ## the scripts of the demonstration's page, from browser/ to internal/demo/page
+	cd browser && npm ci --no-audit --no-fund && npm run build:demo

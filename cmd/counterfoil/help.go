@@ -5,6 +5,8 @@ package main
 
 func (demoCommand) Help() string {
 	return `The demonstration listens on loopback only: its passwords are known to everybody.
+Open /demo/ of the public listener in a browser to watch a session and to make
+things go wrong with it.
 
     counterfoil demo
     counterfoil demo --access-ttl 20s --grace 2s

@@ -1,6 +1,7 @@
 // Package demo shows the main job on one machine: a program with seed data and
 // two sample modules that follow Okapi's conventions, the story to copy and
-// paste, and a tour that plays the story by itself and checks each step.
+// paste, a page on which it can be watched, and a tour that plays the story by
+// itself and checks each step.
 //
 // Nothing here is for production: its passwords are known to everybody and its
 // management API is open on loopback.
@@ -73,6 +74,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	if err := seed(running, s, modules); err != nil {
 		return fmt.Errorf("seed data: %w", err)
+	}
+	if !o.Tour {
+		s.Around(server.Public, func(next http.Handler) http.Handler { return newStage(s, next) })
 	}
 	group.Go(func() error { return s.Serve(running) })
 	if o.Tour {

@@ -24,6 +24,7 @@ Counterfoil is running with seed data: tenant diku, users diku_admin/admin (all
 permissions) and reader/reader (two permissions), two sample modules.
 Access tokens live up to $TTL here. Stop with Ctrl-C; the data stays.
 
+  page     $GW/demo/      the same to watch, and to make things go wrong
   public   $GW      login, refresh, gateway
   admin    $ADMIN      management, health, metrics
 

@@ -63,7 +63,7 @@ func (s *Server) mount() error {
 	admin.Handle("GET /metrics", s.metrics.handler())
 	admin.Handle("/_/", s.gateway.Management())
 	s.admin.Mount(admin)
-	s.handlers = map[string]http.Handler{
+	s.handlers = map[string]*observed{
 		Public:   s.observe(Public, surface(false)),
 		Internal: s.observe(Internal, surface(true)),
 		Admin:    s.observe(Admin, bodyWithin(bodyTime, admin)),
@@ -102,7 +102,7 @@ func bodyWithin(limit time.Duration, next http.Handler) http.Handler {
 	})
 }
 
-func (s *Server) observe(listener string, next http.Handler) http.Handler {
+func (s *Server) observe(listener string, next http.Handler) *observed {
 	return &observed{
 		next: next, trusted: networks(s.config.TrustedProxies),
 		log: s.log, metrics: s.metrics, listener: listener, now: s.config.Now,

@@ -46,7 +46,7 @@ type Server struct {
 	marker   *marker
 
 	listeners   map[string]net.Listener
-	handlers    map[string]http.Handler
+	handlers    map[string]*observed
 	certificate *certificate // nil without TLS
 	// Bootstrap is the one-time code for the first administrator; empty if
 	// there is one already.
@@ -270,6 +270,12 @@ func (s *Server) Gateway() *gateway.Gateway { return s.gateway }
 
 // Sessions gives a demonstration or a test the use cases.
 func (s *Server) Sessions() *session.Service { return s.sessions }
+
+// Around lets a demonstration stand before what a listener serves. Call it
+// before Serve.
+func (s *Server) Around(listener string, stand func(next http.Handler) http.Handler) {
+	s.handlers[listener].next = stand(s.handlers[listener].next)
+}
 
 // Store gives a demonstration or a test the store.
 func (s *Server) Store() store.DB { return s.db }

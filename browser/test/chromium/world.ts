@@ -8,7 +8,7 @@ import { chromium, type Browser, type BrowserContext, type Frame, type Page } fr
 import { Front } from "../front.js";
 import { root, type Program } from "../program.js";
 
-const chromiumPath = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
+export const chromiumPath = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
 
 /** Why these tests cannot run here, if they cannot. In CI they must. */
 export function missing(): string | false {
