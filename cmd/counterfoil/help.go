@@ -171,6 +171,62 @@ key ends every session that began or was refreshed with it.
     counterfoil key remove access KEY --yes`
 }
 
+func (apiKeyListCommand) Help() string {
+	return `Last use is known to a minute, for as long as the key's session is kept.
+
+    counterfoil api-key list --tenant diku`
+}
+
+func (apiKeyCreateCommand) Help() string {
+	return `The key stands for a user, may call the routes that you name, and has those of
+the user's permissions that you name. It goes into the Authorization header:
+"Authorization: apikey KEY".
+
+    counterfoil api-key create --tenant diku --user gobi "GOBI orders" \
+        --route "POST /gobi/orders" --route "* /gobi/validate" --permission gobi.all --expires 365d`
+}
+
+func (apiKeyImportCommand) Help() string {
+	return `The partner goes on with the key that it has. The key names its tenant and user,
+which must exist here; it is read from standard input, because arguments are for
+everybody to see.
+
+    counterfoil api-key import "GOBI orders" --route "POST /gobi/orders" <key.txt`
+}
+
+func (apiKeyScopeCommand) Help() string {
+	return `What is not named is taken away, expiry too.
+
+    counterfoil api-key scope 0b7a6b0c-6a4f-4a3c-9a6e-0f3f6f0f9d52 --route "GET /gobi/*" --permission gobi.all`
+}
+
+func (apiKeyRotateCommand) Help() string {
+	return `Two secrets hold at once, not more: another rotation ends the oldest. The new one
+is Counterfoil's own also where the key was imported, and is taken from the
+Authorization header only.
+
+    counterfoil api-key rotate 0b7a6b0c-6a4f-4a3c-9a6e-0f3f6f0f9d52
+    counterfoil api-key rotate 0b7a6b0c-6a4f-4a3c-9a6e-0f3f6f0f9d52 --overlap 0s`
+}
+
+func (apiKeyRevokeCommand) Help() string {
+	return `The next request with the key is refused, on every node, and its session ends.
+
+    counterfoil api-key revoke 0b7a6b0c-6a4f-4a3c-9a6e-0f3f6f0f9d52 --yes`
+}
+
+func (apiKeyResumeCommand) Help() string {
+	return `Whoever ends the session of a key stops the key; this lets it in again.
+
+    counterfoil api-key resume 0b7a6b0c-6a4f-4a3c-9a6e-0f3f6f0f9d52`
+}
+
+func (apiKeyDeleteCommand) Help() string {
+	return `What it did stays in the audit log.
+
+    counterfoil api-key delete 0b7a6b0c-6a4f-4a3c-9a6e-0f3f6f0f9d52`
+}
+
 func (policyListCommand) Help() string {
 	return `Example:
 

@@ -29,6 +29,7 @@ type commands struct {
 	User      userCommand      `cmd:"" help:"List, create, change, delete users."`
 	Session   sessionCommand   `cmd:"" help:"See sessions, why they ended, and end them."`
 	Key       keyCommand       `cmd:"" help:"See and rotate keys."`
+	APIKey    apiKeyCommand    `cmd:"" name:"api-key" help:"Keys of partners: make, import from edge modules, rotate, revoke."`
 	Policy    policyCommand    `cmd:"" help:"See and set lifetimes and the refresh rule, for a tenant, a client or a user."`
 	Curl      curlCommand      `cmd:"" help:"Run curl with a session that is kept: logs in once, renews by itself."`
 	Store     storeCommand     `cmd:"" help:"Move a whole installation between SQLite and PostgreSQL; tell the program that its database was restored."`

@@ -4,7 +4,8 @@
 //
 // It checks who calls and what they sent, and leaves every decision to session
 // and directory. No answer holds a token, a hash or a key, but for the
-// one-time code that bootstraps the first administrator, which it only takes.
+// one-time code that bootstraps the first administrator, which it only takes,
+// and for a new API key, which is told once.
 package admin
 
 import (
@@ -25,6 +26,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/counterfoil/counterfoil/internal/apikey"
 	"github.com/counterfoil/counterfoil/internal/audit"
 	"github.com/counterfoil/counterfoil/internal/directory"
 	"github.com/counterfoil/counterfoil/internal/session"
@@ -57,6 +59,9 @@ type Handler struct {
 	Token string
 	// Bootstrap is the one-time code for the first administrator.
 	Bootstrap *Bootstrap
+	// Operator lets a caller pass whose access token has a permission, or answers
+	// why not. It is for what may be delegated; nil delegates nothing.
+	Operator func(w http.ResponseWriter, r *http.Request, permission string) bool
 	// Log gets the faults that callers are not told; nil discards them.
 	Log *slog.Logger
 }
@@ -96,19 +101,38 @@ func (h *Handler) Mount(mux *http.ServeMux) {
 	} {
 		mux.Handle(pattern, h.guarded(serve))
 	}
+	h.mountAPIKeys(mux)
 	mux.Handle("POST /counterfoil/bootstrap", h.answered(h.bootstrap))
 	mux.Handle("/counterfoil/", h.guarded(func(http.ResponseWriter, *http.Request) error {
 		return &problem{http.StatusNotFound, "not_found", "there is nothing here, or not with this method"}
 	}))
 }
 
+// holds is whether a request brings the token of this run.
+func (h *Handler) holds(r *http.Request) bool {
+	presented, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	// Hashed first, so that neither content nor length shows in the time.
+	a, b := sha256.Sum256([]byte(presented)), sha256.Sum256([]byte(h.Token))
+	return h.Token != "" && subtle.ConstantTimeCompare(a[:], b[:]) == 1
+}
+
+// permitted lets through whoever holds the token of this run, or an access token
+// with the permission.
+func (h *Handler) permitted(permission string, serve func(http.ResponseWriter, *http.Request) error) http.Handler {
+	guarded := h.guarded(serve)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h.Operator == nil || h.holds(r) {
+			guarded.ServeHTTP(w, r)
+		} else if h.Operator(w, r, permission) {
+			h.answered(serve).ServeHTTP(w, r)
+		}
+	})
+}
+
 // guarded lets through whoever holds the token of this run.
 func (h *Handler) guarded(serve func(http.ResponseWriter, *http.Request) error) http.Handler {
 	return h.answered(func(w http.ResponseWriter, r *http.Request) error {
-		presented, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		// Hashed first, so that neither content nor length shows in the time.
-		a, b := sha256.Sum256([]byte(presented)), sha256.Sum256([]byte(h.Token))
-		if h.Token == "" || subtle.ConstantTimeCompare(a[:], b[:]) != 1 {
+		if !h.holds(r) {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			return &problem{http.StatusUnauthorized, "unauthorized", "present the admin token of this run, it is in running.json of the data directory"}
 		}
@@ -147,7 +171,7 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var p *problem
 	switch {
 	case errors.As(err, &p):
-	case errors.Is(err, session.ErrInvalid), errors.Is(err, directory.ErrInvalid):
+	case errors.Is(err, session.ErrInvalid), errors.Is(err, directory.ErrInvalid), errors.Is(err, apikey.ErrInvalid):
 		p = &problem{http.StatusUnprocessableEntity, "invalid", err.Error()}
 	case errors.Is(err, session.ErrNotFound), errors.Is(err, directory.ErrNotFound), errors.Is(err, token.ErrNoKey):
 		p = &problem{http.StatusNotFound, "not_found", err.Error()}

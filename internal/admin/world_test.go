@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/admin"
+	"github.com/counterfoil/counterfoil/internal/apikey"
 	"github.com/counterfoil/counterfoil/internal/audit"
 	"github.com/counterfoil/counterfoil/internal/credential"
 	"github.com/counterfoil/counterfoil/internal/directory"
@@ -71,6 +72,9 @@ func newWorld(t *testing.T) *world {
 		Store: w.store, Feed: w.store, Cluster: w.store, Accounts: w.store, Events: w.store, Users: w.store, Directory: people, Tokens: w.ring,
 		Passwords: &credential.Hasher{Memory: 64, Time: 1}, Limits: &credential.Regulator{}, Policies: policies, Now: w.Now,
 	}
+	hasher, err := apikey.NewHasher([]byte("0123456789abcdefghijklmnopqrstuv"))
+	w.must(err)
+	w.sessions.Keys = &session.APIKeys{Store: w.store, Hasher: hasher}
 	w.store.OnChange(func(changes []session.Change) {
 		for _, c := range changes {
 			switch c.Kind {

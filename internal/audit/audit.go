@@ -52,6 +52,13 @@ const (
 	PolicyChanged     Kind = "policy_changed"
 	KeyChanged        Kind = "key_changed"
 	ModuleChanged     Kind = "module_changed"
+	APIKeyCreated     Kind = "api_key_created" // an operator made a key, or imported one of an edge module
+	APIKeyRotated     Kind = "api_key_rotated" // it has a new secret, the one before holds for a while
+	APIKeyChanged     Kind = "api_key_changed" // its scope or expiry
+	APIKeyRevoked     Kind = "api_key_revoked" // it is over for good
+	APIKeyStopped     Kind = "api_key_stopped" // its session was ended, it waits for an operator
+	APIKeyResumed     Kind = "api_key_resumed" // an operator let it in again
+	APIKeyDeleted     Kind = "api_key_deleted" // a revoked one was forgotten
 )
 
 // Event is one security event.

@@ -152,6 +152,26 @@ func TestUnionHasWhatEitherHas(t *testing.T) {
 	})
 }
 
+func TestIntersectionHasWhatBothHave(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		name := rapid.SampledFrom(strings.Fields("a b c d x y"))
+		d := define([]PermissionSet{{Name: "a", Sub: []string{"b"}}, {Name: "c"}, {Name: "d"}})
+		other := define([]PermissionSet{{Name: "b", Sub: []string{"y"}}, {Name: "x", Sub: []string{"c"}}})
+		s := d.expand(rapid.SliceOf(name).Draw(t, "s"))
+		u := rapid.SampledFrom([]*definitions{d, other, define(nil)}).Draw(t, "of").expand(rapid.SliceOf(name).Draw(t, "t"))
+		before := s.Names()
+		both := s.Intersect(u)
+		for _, one := range strings.Fields("a b c d x y z") {
+			if both.Has(one) != (s.Has(one) && u.Has(one)) || both.Has(one) != slices.Contains(both.Names(), one) {
+				t.Fatalf("%s: %v of %v and %v", one, both.Names(), s.Names(), u.Names())
+			}
+		}
+		if !slices.Equal(before, s.Names()) {
+			t.Fatal("the intersection changed its part")
+		}
+	})
+}
+
 func TestCyclesAreRefusedWithTheWayRound(t *testing.T) {
 	defs := sets("a b", "b c", "c", "loop.x loop.y", "loop.y loop.x")
 	for _, c := range []struct {

@@ -66,6 +66,18 @@ func (s Set) Union(t Set) Set {
 	return u
 }
 
+// Intersect returns the permissions that both sets have. They may stem from
+// different states of the definitions.
+func (s Set) Intersect(t Set) Set {
+	u := Set{defs: s.defs, bits: make([]uint64, len(s.bits))}
+	for _, name := range s.Names() {
+		if t.Has(name) {
+			u.add(name)
+		}
+	}
+	return u // names come sorted, so other is
+}
+
 // add is for a set that nobody else has seen. It leaves other to be sorted.
 func (s *Set) add(names ...string) {
 	for _, name := range names {

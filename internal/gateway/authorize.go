@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/counterfoil/counterfoil/internal/apikey"
 	"github.com/counterfoil/counterfoil/internal/directory"
 	"github.com/counterfoil/counterfoil/internal/session"
 	"github.com/counterfoil/counterfoil/internal/token"
@@ -88,6 +89,9 @@ func (g *Gateway) moduleClaims(f *Facts) token.Claims {
 		by := &f.Caller.Claims
 		c.Subject, c.UserID, c.Session = by.Subject, by.UserID, by.Session
 		c.TenantEpoch, c.UserEpoch = by.TenantEpoch, by.UserEpoch
+		if _, ofKey := apikey.FromClient(by.ClientID); ofKey {
+			c.ClientID = by.ClientID // what the module asks of others is within the key's scope, too
+		}
 	}
 	c.Expires = now.Add(g.Sessions.Policies.For(f.Tenant, "", c.UserID).ModuleTTL)
 	return c

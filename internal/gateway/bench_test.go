@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/apikey"
 	"github.com/counterfoil/counterfoil/internal/gateway"
 	"github.com/counterfoil/counterfoil/internal/session"
 )
@@ -152,4 +153,32 @@ func BenchmarkProxyRatio(b *testing.B) {
 	slices.Sort(cold)
 	b.ReportMetric(warm[len(warm)/2], "warm/bare")
 	b.ReportMetric(cold[len(cold)/2], "cold/bare")
+}
+
+// BenchmarkKeyRatio is what a call with an API key costs beside one with an
+// access token, both warm, in the same way. Below 1 the key is cheaper.
+func BenchmarkKeyRatio(b *testing.B) {
+	w := newWorld(b, nil)
+	w.module(ordersDescriptor, orders)
+	_, narrow := w.key(apikey.Scope{Routes: []apikey.Route{{Method: "GET", Path: "/users/{id}"}, {Method: "GET", Path: "/orders"}}, Permissions: []string{"echo.get"}})
+	way := func(header string) lane {
+		return lane{strings.TrimPrefix(w.public, "http://"), []byte("GET /orders HTTP/1.1\r\nHost: gw\r\nUser-Agent: bench\r\nX-Okapi-Tenant: diku\r\n" + header + "\r\n\r\n")}
+	}
+	byToken := way("X-Okapi-Token: " + w.access())
+	ways := map[string]lane{"own": way("Authorization: " + narrow)}
+	_, edge := w.imported(everything)
+	ways["edge"] = way("Authorization: apikey " + edge)
+	const batch = 64 * benchConnections
+	ratios := make(map[string][]float64)
+	for b.Loop() {
+		before := drive(b, byToken, batch)
+		own, edge := drive(b, ways["own"], batch), drive(b, ways["edge"], batch)
+		token := (before + drive(b, byToken, batch)) / 2
+		ratios["own"] = append(ratios["own"], own.Seconds()/token.Seconds())
+		ratios["edge"] = append(ratios["edge"], edge.Seconds()/token.Seconds())
+	}
+	for name, all := range ratios {
+		slices.Sort(all)
+		b.ReportMetric(all[len(all)/2], name+"/token")
+	}
 }

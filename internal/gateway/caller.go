@@ -38,6 +38,22 @@ func (l *listener) read(r *http.Request, rawPath string) (c Claim, requestID str
 	if c, err = ExtractClaim(r.Header, "", UnverifiedTenant); err != nil {
 		return c, "", err
 	}
+	if call := partnerCallOf(r); call != nil && call.keyed {
+		if c.Token != "" || c.Keyed {
+			return c, "", badRequest(keyAndToken)
+		}
+		c.Key, c.Keyed = call.key, true
+		if r.Header["X-Okapi-Tenant"] == nil {
+			c.Tenant = call.key.Tenant
+		}
+	}
+	if c.Keyed && c.Tenant == "" {
+		found, err := l.findKey(r, &c)
+		if err != nil {
+			return c, "", err
+		}
+		c.Tenant = found.Tenant()
+	}
 	if _, known := g.Directory.Tenant(c.Tenant); !known {
 		return c, "", badRequest("No such Tenant " + cut(c.Tenant))
 	}

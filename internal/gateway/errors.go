@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"math"
 	"net/http"
 	"strconv"
 
@@ -18,7 +19,10 @@ const statusGone = 499
 // clock, and logs in anew on TOKEN_INVALID.
 const (
 	invalidBody = `{"message":"Invalid token","code":"TOKEN_INVALID","type":"auth"}`
-	bearer      = `Bearer error="invalid_token"` // RFC 6750 section 3
+	// keyInvalidBody has a code of its own: no refresh and no login would help.
+	keyInvalidBody = `{"message":"API key is not valid","code":"API_KEY_INVALID","type":"auth"}`
+
+	bearer = `Bearer error="invalid_token"` // RFC 6750 section 3
 )
 
 func expiredBody(prefix string) []byte {
@@ -35,6 +39,7 @@ func expiredBody(prefix string) []byte {
 // error is which status.
 func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	var refusal *Refusal
+	var limited *session.Limited
 	status := http.StatusInternalServerError
 	switch {
 	case errors.As(err, &refusal):
@@ -45,7 +50,7 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		if status == http.StatusMethodNotAllowed {
 			w.Header().Set("Allow", allow)
 		}
-		writeText(w, status, refusal.Text)
+		say(w, r, status, refusal.Text)
 	case errors.Is(err, session.ErrTokenExpired):
 		status = http.StatusUnauthorized
 		w.Header().Set("WWW-Authenticate", bearer)
@@ -54,19 +59,40 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		status = http.StatusUnauthorized
 		w.Header().Set("WWW-Authenticate", bearer)
 		writeJSON(w, status, []byte(invalidBody))
+	case errors.Is(err, session.ErrKeyInvalid):
+		status = http.StatusUnauthorized
+		w.Header().Set("WWW-Authenticate", "apikey")
+		if call := partnerCallOf(r); call != nil && call.errors == ErrorsOrders {
+			say(w, r, status, "Invalid API Key")
+		} else {
+			writeJSON(w, status, []byte(keyInvalidBody))
+		}
+	case errors.As(err, &limited):
+		status = http.StatusTooManyRequests
+		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(limited.RetryAfter.Seconds())))))
+		say(w, r, status, "Too many requests that were refused, try again later")
 	case r.Context().Err() != nil:
 		status = statusGone
 		w.WriteHeader(status)
 	case errors.Is(err, session.ErrUnavailable):
 		status = http.StatusServiceUnavailable
 		w.Header().Set("Retry-After", "1")
-		writeText(w, status, "Not available at the moment, try again")
+		say(w, r, status, "Not available at the moment, try again")
 		g.Log.WarnContext(r.Context(), "request refused because store or directory did not answer", "error", err)
 	default:
-		writeText(w, status, "Internal error")
+		say(w, r, status, "Internal error")
 		g.Log.ErrorContext(r.Context(), "request failed", "error", err)
 	}
 	g.metrics.refused(status, err)
+}
+
+// say answers as Okapi does, or as the partner expects who calls.
+func say(w http.ResponseWriter, r *http.Request, status int, text string) {
+	if call := partnerCallOf(r); call != nil && call.errors == ErrorsOrders {
+		writeOrdersError(w, r, status, text)
+		return
+	}
+	writeText(w, status, text)
 }
 
 // writeText answers as Okapi does. Nothing that the gateway itself says is

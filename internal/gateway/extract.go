@@ -9,7 +9,9 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/counterfoil/counterfoil/internal/apikey"
 	"github.com/counterfoil/counterfoil/internal/directory"
+	"github.com/counterfoil/counterfoil/internal/session"
 )
 
 // maxToken bounds a token in bytes. A module token with the 42 permissions of
@@ -39,7 +41,12 @@ type Claim struct {
 	// FromCookie says that the token came in the cookie alone. A browser adds
 	// that by itself, also to requests that another site made it send.
 	FromCookie bool
-	// Tenant is never empty.
+	// Keyed is whether an API key came in place of a token, and Key is it; zero
+	// if it is written as no key can be.
+	Keyed bool
+	Key   apikey.Secret
+	found *session.FoundKey // once it was looked for
+	// Tenant is empty only for an API key that does not say whose it is.
 	Tenant string
 	// ModuleID is the value of X-Okapi-Module-Id, empty for none.
 	ModuleID string
@@ -50,6 +57,8 @@ type Claim struct {
 //
 // The token is that of X-Okapi-Token, Authorization ("Bearer x", or else the
 // whole value) and the folioAccessToken cookie; those present must be equal.
+// Authorization may hold an API key instead, as keyIn tells; then there must be
+// no token.
 // The tenant is pathTenant, taken from an /_/invoke path and empty elsewhere;
 // else X-Okapi-Tenant; else what tenantOf reads, unverified, from the token;
 // else supertenant. A header that is sent twice must say the same twice, or
@@ -59,10 +68,19 @@ type Claim struct {
 func ExtractClaim(h http.Header, pathTenant string, tenantOf func(token string) (string, error)) (Claim, error) {
 	var c Claim
 	var err error
-	if c.Token, c.FromCookie, err = extractToken(h); err != nil {
+	authorization, same := single(h["Authorization"])
+	if !same {
+		return Claim{}, badRequest(differentTokens)
+	}
+	if c.Key, c.Keyed = keyIn(authorization); c.Keyed {
+		authorization = ""
+	}
+	if c.Token, c.FromCookie, err = extractToken(h, authorization); err != nil {
 		return Claim{}, err
 	}
-	var same bool
+	if c.Keyed && c.Token != "" {
+		return Claim{}, badRequest(keyAndToken)
+	}
 	if c.ModuleID, same = single(h["X-Okapi-Module-Id"]); !same {
 		return Claim{}, badRequest("Different modules in X-Okapi-Module-Id. Use only one of them")
 	}
@@ -74,18 +92,16 @@ func ExtractClaim(h http.Header, pathTenant string, tenantOf func(token string) 
 			return Claim{}, badRequest("Invalid Token: " + err.Error())
 		}
 	}
-	if c.Tenant == "" {
+	if c.Tenant == "" && c.Keyed {
+		c.Tenant = c.Key.Tenant
+	} else if c.Tenant == "" {
 		c.Tenant = directory.SuperTenant
 	}
 	return c, nil
 }
 
-func extractToken(h http.Header) (token string, fromCookie bool, err error) {
+func extractToken(h http.Header, authorization string) (token string, fromCookie bool, err error) {
 	header, same := single(h["X-Okapi-Token"])
-	if !same {
-		return "", false, badRequest(differentTokens)
-	}
-	authorization, same := single(h["Authorization"])
 	if !same {
 		return "", false, badRequest(differentTokens)
 	}

@@ -57,6 +57,9 @@ type Gateway struct {
 	// its token in a header: a cookie alone may have been added by a browser
 	// that does another site's bidding.
 	Origins []string
+	// Partners are the routes by which partners with keys of FOLIO's edge modules
+	// call, on the public listener alone.
+	Partners []PartnerRoute
 	// OpenManagement lets whoever reaches Management under a loopback name
 	// administer without a token. It is for demonstrations.
 	OpenManagement bool
@@ -79,6 +82,7 @@ type Gateway struct {
 	direct    *direct
 	metrics   *metrics
 	exchanges sync.Pool
+	partners  []*partner
 	expired   []byte // the body of 401 TOKEN_EXPIRED
 }
 
@@ -108,6 +112,9 @@ func (l *listener) prepare(r *http.Request, x *exchange) error {
 	if err := CheckPath(path); err != nil {
 		return err
 	}
+	if err := noKeyIn(path, r.URL.RawQuery); err != nil {
+		return err
+	}
 	// 2. Malformed or conflicting headers, then an unknown tenant: 400.
 	claim, requestID, err := l.read(r, path)
 	if err != nil {
@@ -121,11 +128,16 @@ func (l *listener) prepare(r *http.Request, x *exchange) error {
 	}
 	// 4. A token that does not hold: 401; one of another tenant: 403.
 	caller := (*session.Caller)(nil)
-	if claim.Token != "" {
+	switch {
+	case claim.Keyed:
 		caller = &x.caller
-		if err := l.verify(r, &claim, caller); err != nil {
-			return err
-		}
+		err = l.verifyKey(r, &claim, path, caller)
+	case claim.Token != "":
+		caller = &x.caller
+		err = l.verify(r, &claim, caller)
+	}
+	if err != nil {
+		return err
 	}
 	// 5. No token where a permission is needed: 401. A permission missing: 403.
 	decision, err := g.Authorize(r.Context(), &Facts{
@@ -169,6 +181,7 @@ func (g *Gateway) start() {
 		}
 		g.InternalURL = strings.TrimRight(g.InternalURL, "/")
 		g.managing = make(chan struct{}, 1)
+		g.partners = compilePartners(g.Partners)
 		g.origins = http.NewCrossOriginProtection()
 		for _, origin := range g.Origins {
 			if err := g.origins.AddTrustedOrigin(origin); err != nil {

@@ -50,6 +50,9 @@ func (l *listener) user(r *http.Request, required []string) (*session.Caller, er
 // tokenOf reads and checks who calls; nil is a caller without token.
 func (l *listener) tokenOf(r *http.Request) (*session.Caller, error) {
 	claim, _, err := l.read(r, r.URL.EscapedPath())
+	if err == nil && claim.Keyed {
+		err = &Refusal{http.StatusUnauthorized, "API keys are for the routes of modules alone"}
+	}
 	if err != nil || claim.Token == "" {
 		return nil, err
 	}

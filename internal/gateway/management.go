@@ -134,6 +134,17 @@ func (g *Gateway) manage(internal bool, want func(*endpoint) bool, open bool) ht
 	return mux
 }
 
+// Operator is for the program's own endpoints on the admin listener: it lets
+// pass whose access token is of the supertenant and has the permission, or
+// answers why not.
+func (g *Gateway) Operator(w http.ResponseWriter, r *http.Request, permission string) bool {
+	err := g.listener(false).allow(r, &endpoint{permission: permission})
+	if err != nil {
+		g.refuse(w, r, err)
+	}
+	return err == nil
+}
+
 // allow checks who manages. A tenant's own administrators can give themselves
 // any permission in their tenant, so none of these counts here: what reaches
 // beyond one tenant is for callers of the supertenant.

@@ -79,6 +79,8 @@ func (m *metrics) refused(status int, err error) {
 		reason = "token_expired"
 	case errors.Is(err, session.ErrTokenInvalid):
 		reason = "token_invalid"
+	case errors.Is(err, session.ErrKeyInvalid):
+		reason = "key_invalid"
 	default:
 		switch status {
 		case http.StatusBadRequest:
@@ -91,6 +93,8 @@ func (m *metrics) refused(status int, err error) {
 			reason = "not_found"
 		case http.StatusMethodNotAllowed:
 			reason = "method"
+		case http.StatusTooManyRequests:
+			reason = "limited"
 		case http.StatusServiceUnavailable:
 			reason = "unavailable"
 		case statusGone:

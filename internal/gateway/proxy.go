@@ -123,6 +123,11 @@ func (x *exchange) modify(res *http.Response) error {
 	if err := CleanResponse(res); err != nil {
 		return err
 	}
+	if call := partnerCallOf(x.client); call != nil && call.errors == ErrorsOrders {
+		if err := ordersResponse(x.client, res); err != nil {
+			return err
+		}
+	}
 	x.count(res.StatusCode)
 	return nil
 }
@@ -157,7 +162,7 @@ func (x *exchange) fail(w http.ResponseWriter, _ *http.Request, err error) {
 		x.gateway.Log.LogAttrs(x.client.Context(), slog.LevelWarn, "module failed",
 			slog.String("module", x.module), slog.String("instance", x.base.Host), slog.Int("status", status), slog.String("error", text))
 	}
-	writeText(w, status, text)
+	say(w, x.client, status, text)
 }
 
 func (x *exchange) fault(err error) (status int, text string) {

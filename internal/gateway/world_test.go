@@ -20,6 +20,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/counterfoil/counterfoil/internal/apikey"
 	"github.com/counterfoil/counterfoil/internal/audit"
 	"github.com/counterfoil/counterfoil/internal/credential"
 	"github.com/counterfoil/counterfoil/internal/directory"
@@ -90,6 +91,9 @@ func newWorld(t testing.TB, change func(*gateway.Gateway, *session.Service)) *wo
 		Passwords: &credential.Hasher{Memory: 8, Time: 1}, Limits: &credential.Regulator{},
 		Policies: &session.Policies{Default: session.DefaultPolicy()}, Now: w.Now,
 	}
+	hasher, err := apikey.NewHasher(bytes.Repeat([]byte{7}, 32))
+	w.must(err)
+	w.sessions.Keys = &session.APIKeys{Store: w.db, Hasher: hasher}
 	w.gateway = &gateway.Gateway{
 		Sessions: w.sessions, Directory: people, Tokens: w.ring, Store: w.db, Prefix: "/okapi", Origins: []string{origin},
 		Version: "1.2.3", Now: w.Now, Registerer: w.counted, Log: w.log.logger(),
@@ -141,7 +145,10 @@ func (w *world) surface(internal bool) http.Handler {
 	mux.HandleFunc("GET /panic", func(http.ResponseWriter, *http.Request) { panic("fault of ours") })
 	mux.Handle("/_/", w.gateway.PublicManagement(internal))
 	mux.Handle("/", w.gateway.Routed(internal))
-	return observed(gateway.CORS([]string{origin}, gateway.CleanPath(mux)))
+	if internal {
+		return observed(gateway.CORS([]string{origin}, gateway.CleanPath(mux)))
+	}
+	return observed(gateway.CORS([]string{origin}, gateway.CleanPath(w.gateway.PartnerRoutes(mux))))
 }
 
 // observed does what the server's middleware does: it says who calls, and

@@ -64,6 +64,10 @@ func (c *Config) Check() []error {
 	bad(c.Login.DeactivateAfter < 0, "login.deactivate_after: must not be negative")
 	bad(c.VerifiedTokens < -1 || c.VerifiedTokens > 10_000_000, "verified_tokens: %d is not between -1 and 10000000", c.VerifiedTokens)
 	bad(c.Upstream.Timeout < 0 || c.KeepEnded < 0 || c.Drain < 0, "upstream.timeout, keep_ended and drain must not be negative")
+	for i, route := range c.APIKeys.Routes {
+		err := route.Check()
+		bad(err != nil, "api_keys.routes: number %d, %s: %w", i+1, route.Path, err)
+	}
 	if !c.Demo {
 		faults = append(faults, c.checkPolicies()...)
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/gateway"
 	"github.com/counterfoil/counterfoil/internal/session"
 )
 
@@ -48,6 +49,10 @@ type Config struct {
 
 	MasterKeyFile string `yaml:"master_key_file" default:"{data}/master.key" doc:"32 random bytes, base64 or hex, that wrap all keys at rest; created on first start; COUNTERFOIL_MASTER_KEY in the environment wins"`
 	Modules       string `yaml:"modules" doc:"directory of module descriptors to load at start"`
+
+	APIKeys struct {
+		Routes []gateway.PartnerRoute `yaml:"routes" doc:"routes by which partners of FOLIO's edge modules call, with keys in the URL if need be; see [API keys](api-keys.md). Empty: keys in the Authorization header only"`
+	} `yaml:"api_keys"`
 
 	Policy  session.PolicyPatch            `yaml:"policy" doc:"lifetimes and refresh rule for all tenants, see the policy guide"`
 	Tenants map[string]session.PolicyPatch `yaml:"tenants" doc:"the same for single tenants"`

@@ -64,6 +64,12 @@ func (l *lookedThrough) look(node *yaml.Node, t reflect.Type, prefix string) {
 	if node.Kind == yaml.AliasNode {
 		node = node.Alias
 	}
+	if node.Kind == yaml.SequenceNode && t.Kind() == reflect.Slice {
+		for i, one := range node.Content {
+			l.look(one, t.Elem(), fmt.Sprintf("%s[%d].", strings.TrimSuffix(prefix, "."), i))
+		}
+		return
+	}
 	if node.Kind != yaml.MappingNode || t.Kind() != reflect.Struct && t.Kind() != reflect.Map {
 		return
 	}

@@ -29,7 +29,7 @@ var rows = [][]string{
 	{"internal/server"},
 	{"internal/folio", "internal/oauth", "internal/admin", "internal/gateway", "internal/store"},
 	{"internal/session"},
-	{"internal/token", "internal/credential", "internal/directory", "internal/audit"},
+	{"internal/token", "internal/credential", "internal/directory", "internal/apikey", "internal/audit"},
 	{"internal/pgtest", "bench/peers"}, // for tests and measurements alone
 }
 

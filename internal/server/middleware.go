@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/apikey"
 	"github.com/counterfoil/counterfoil/internal/audit"
 )
 
@@ -70,7 +71,7 @@ func (o *observed) finish(r *http.Request, answer *statusWriter, actor *audit.Ac
 		return
 	}
 	o.log.LogAttrs(r.Context(), level, "request",
-		slog.String("listener", o.listener), slog.String("method", r.Method), slog.String("path", cut(r.URL.EscapedPath(), 300)),
+		slog.String("listener", o.listener), slog.String("method", r.Method), slog.String("path", cut(apikey.Redact(r.URL.EscapedPath()), 300)),
 		slog.Int("status", status), slog.Int64("bytes", answer.bytes), slog.Duration("took", took),
 		slog.String("tenant", cut(r.Header.Get("X-Okapi-Tenant"), 40)))
 }

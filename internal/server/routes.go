@@ -27,7 +27,7 @@ func (s *Server) openGateway(ctx context.Context) error {
 		Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Store: s.db,
 		Prefix: prefix, InternalURL: internal, OpenManagement: s.config.Demo,
 		Transport: gateway.Transport{ResponseTimeout: s.config.Upstream.Timeout.Std()}, Origins: s.ownOrigins(),
-		Version: Version(), Now: s.db.Now, Log: s.log, Registerer: s.metrics.registry,
+		Partners: s.config.APIKeys.Routes, Version: Version(), Now: s.db.Now, Log: s.log, Registerer: s.metrics.registry,
 	}
 	if err := s.gateway.Reload(ctx); err != nil {
 		return err
@@ -56,12 +56,16 @@ func (s *Server) mount() error {
 		(&oauth.Handler{Ring: s.ring}).Mount(mux)
 		mux.Handle("/_/", s.gateway.PublicManagement(internal))
 		mux.Handle("/", bodyWithin(0, s.gateway.Routed(internal)))
-		return gateway.CORS(s.config.CORS.Origins, gateway.CleanPath(bodyWithin(bodyTime, mux)))
+		if internal {
+			return gateway.CORS(s.config.CORS.Origins, gateway.CleanPath(bodyWithin(bodyTime, mux)))
+		}
+		return gateway.CORS(s.config.CORS.Origins, gateway.CleanPath(s.gateway.PartnerRoutes(bodyWithin(bodyTime, mux))))
 	}
 	admin := http.NewServeMux()
 	admin.HandleFunc("GET /admin/health", s.health)
 	admin.Handle("GET /metrics", s.metrics.handler())
 	admin.Handle("/_/", s.gateway.Management())
+	s.admin.Operator = s.gateway.Operator
 	s.admin.Mount(admin)
 	s.handlers = map[string]*observed{
 		Public:   s.observe(Public, surface(false)),

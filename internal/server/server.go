@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/admin"
+	"github.com/counterfoil/counterfoil/internal/apikey"
 	"github.com/counterfoil/counterfoil/internal/audit"
 	"github.com/counterfoil/counterfoil/internal/credential"
 	"github.com/counterfoil/counterfoil/internal/directory"
@@ -106,14 +107,14 @@ func OpenOffline(ctx context.Context, c *Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.people = &directory.Cache{Source: s.db, Builtin: []directory.PermissionSet{folio.Permissions}, Now: s.db.Now, TTL: -1}
+	s.people = &directory.Cache{Source: s.db, Builtin: []directory.PermissionSet{folio.Permissions, admin.Permissions}, Now: s.db.Now, TTL: -1}
 	if err := s.people.Load(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.openRing(ctx, master); err != nil {
 		return nil, err
 	}
-	if err := s.openSessions(ctx); err != nil {
+	if err := s.openSessions(ctx, master); err != nil {
 		return nil, err
 	}
 	if s.marker, err = newMarker(s); err != nil {
@@ -168,8 +169,12 @@ func (s *Server) openRing(ctx context.Context, master []byte) (err error) {
 	return err
 }
 
-func (s *Server) openSessions(ctx context.Context) error {
+func (s *Server) openSessions(ctx context.Context, master []byte) error {
 	c := s.config
+	hasher, err := apikey.NewHasher(master)
+	if err != nil {
+		return err
+	}
 	policies := &session.Policies{Default: c.Policy.Apply(session.DefaultPolicy()), Tenants: c.Tenants, AllowUnsafe: c.Demo}
 	if err := policies.Load(ctx, s.db); err != nil {
 		return err
@@ -183,7 +188,7 @@ func (s *Server) openSessions(ctx context.Context) error {
 		Tokens: s.ring, Directory: s.people, Policies: policies,
 		Passwords: &credential.Hasher{}, Rules: credential.Rules{MinLength: c.Login.MinPassword, AllowWeak: c.Demo}, Limits: limits,
 		Now: s.db.Now, Log: s.log, Observe: s.metrics, KeepEnded: time.Duration(c.KeepEnded),
-		VerifiedTokens: c.VerifiedTokens,
+		VerifiedTokens: c.VerifiedTokens, Keys: &session.APIKeys{Store: s.db, Hasher: hasher},
 	}
 	s.db.OnChange(s.reload)
 	s.metrics.cluster(s.db)

@@ -78,6 +78,11 @@ func (s *Service) Check(ctx context.Context, raw string, accept ...token.Kind) (
 		case !caller.Access.User.Active:
 			return Caller{}, ErrTokenInvalid
 		}
+		if c.Kind == token.KindModule && c.ClientID != "" {
+			if caller.Access, err = s.Keys.nested(ctx, c.ClientID, caller.Access); err != nil {
+				return Caller{}, err
+			}
+		}
 	}
 	if minute := now.Unix() / 60; own && v.noted.Swap(minute) != minute {
 		s.seen.note(c.Session, c.Gen, now, 0)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/apikey"
 	"github.com/counterfoil/counterfoil/internal/audit"
 	"github.com/counterfoil/counterfoil/internal/token"
 )
@@ -66,8 +67,20 @@ func (s *Service) EndUser(ctx context.Context, scope Scope, why Reason, kind aud
 }
 
 // Revoke ends one session for an operator, or for its own user. It returns
-// false if it was over already.
+// false if it was over already. A session of an API key would begin anew with
+// the next request, so the key is stopped first, until an operator resumes it.
 func (s *Service) Revoke(ctx context.Context, id token.SessionID) (bool, error) {
+	if s.Keys != nil {
+		row, err := s.Store.Session(ctx, id)
+		if err != nil {
+			return false, err
+		}
+		if key, ok := apikey.FromClient(row.Client); ok && s.StateOf(row, s.Now()) == StateLive {
+			if err := s.Keys.stop(ctx, key); err != nil {
+				return false, err
+			}
+		}
+	}
 	return s.end(ctx, id, func(*Session) bool { return true }, RevokedByAdmin, audit.SessionRevoked)
 }
 

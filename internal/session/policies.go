@@ -154,7 +154,8 @@ func (p *Policies) For(tenant, client, userID string) Policy {
 	if len(overrides) == 0 {
 		return policy
 	}
-	for _, key := range [...]policyKey{{tenant, "tenant", ""}, {tenant, "client", client}, {tenant, "user", userID}} {
+	kind, _, _ := strings.Cut(client, "/") // all API keys, then one of them
+	for _, key := range [...]policyKey{{tenant, "tenant", ""}, {tenant, "client", kind}, {tenant, "client", client}, {tenant, "user", userID}} {
 		if patch, ok := overrides[key]; ok {
 			policy = patch.Apply(policy)
 		}

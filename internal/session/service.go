@@ -29,6 +29,8 @@ type Service struct {
 	Users     directory.Source
 	Directory *directory.Cache
 	Passwords *credential.Hasher
+	// Keys are the API keys; nil is none.
+	Keys *APIKeys
 	// Rules are what a new password must keep.
 	Rules    credential.Rules
 	Limits   *credential.Regulator
@@ -109,6 +111,12 @@ func (s *Service) Start(ctx context.Context) error {
 	s.memory.init()
 	s.seen.init()
 	s.Feed.OnChange(s.apply)
+	if s.Keys != nil {
+		s.Keys.Sessions = s
+		if err := s.Keys.Load(ctx); err != nil {
+			return err
+		}
+	}
 	now := s.Now()
 	since := now.Add(-s.Policies.MaxAccessTTL())
 	ended, err := s.Feed.EndedSince(ctx, since)
@@ -154,6 +162,7 @@ func (s *Service) Close(ctx context.Context) error {
 
 // apply brings committed changes into memory, before they are acknowledged.
 func (s *Service) apply(changes []Change) {
+	keys := false
 	for _, c := range changes {
 		switch c.Kind {
 		case SessionEnded:
@@ -165,8 +174,16 @@ func (s *Service) apply(changes []Change) {
 			s.Directory.ForgetUser(c.Tenant, c.UserID)
 		case PermissionsChanged:
 			s.Directory.ForgetPermissions(c.Tenant)
+		case APIKeysChanged:
+			keys = true
 		case Missed:
 			s.Directory.ForgetAll()
+			keys = true
+		}
+	}
+	if keys && s.Keys != nil {
+		if err := s.Keys.Load(context.Background()); err != nil {
+			s.Log.Error("API keys not read again, none is accepted until they are", "error", err)
 		}
 	}
 }

@@ -93,6 +93,7 @@ const (
 	PoliciesChanged    ChangeKind = "policies"
 	KeysChanged        ChangeKind = "keys"
 	ModulesChanged     ChangeKind = "modules"
+	APIKeysChanged     ChangeKind = "api_keys"
 )
 
 // Change tells the nodes what their memory must forget or learn. Changes are

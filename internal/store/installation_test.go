@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/apikey"
 	"github.com/counterfoil/counterfoil/internal/audit"
 	"github.com/counterfoil/counterfoil/internal/directory"
 	"github.com/counterfoil/counterfoil/internal/session"
@@ -26,6 +27,7 @@ func install(t *testing.T, db DB, c *clock) {
 	must(t, db.SaveKeys(t.Context(), keys[1:2]))
 	c.advance(time.Minute)
 	installSessions(t, db, c)
+	installAPIKeys(t, db, c)
 	must(t, db.AppendEvents(as(t.Context()), audit.Event{
 		Kind: audit.LoginFailed, Tenant: "diku", UserID: bob, Reason: "wrong password", Detail: map[string]string{"left": "4", "ø": "<&>"},
 	}))
@@ -61,6 +63,36 @@ func installDirectory(t *testing.T, db DB) {
 		{Tenant: "diku", Scope: "user", Name: alice, Patch: session.PolicyPatch{SessionsPerUser: &n}},
 	} {
 		must(t, db.SavePolicy(ctx, o, audit.Event{Kind: audit.PolicyChanged, Tenant: "diku"}))
+	}
+}
+
+// installAPIKeys makes a key that was rotated and used, and an edge key that was
+// revoked.
+func installAPIKeys(t *testing.T, db DB, c *clock) {
+	t.Helper()
+	ctx, e := as(t.Context()), audit.Event{Kind: audit.APIKeyCreated, Tenant: "diku", UserID: alice}
+	own, edge := someAPIKey(1, c.Now()), someAPIKey(2, c.Now())
+	edge.Kind, edge.Name, edge.Permissions = apikey.Edge, "bøger \\ '", []string{apikey.Everything}
+	must(t, db.CreateAPIKey(ctx, own, e))
+	must(t, db.CreateAPIKey(ctx, edge, e))
+	must(t, ignore(db.UpdateAPIKey(ctx, own.ID, func(k *apikey.Key) error {
+		k.Rotate(apikey.Hash{3, 31: 0xff}, c.Now(), time.Hour)
+		return nil
+	}, e)))
+	must(t, ignore(db.UpdateAPIKey(ctx, edge.ID, func(k *apikey.Key) error {
+		k.RevokedAt, k.StoppedAt = c.Now(), c.Now()
+		return nil
+	}, e)))
+	s := newSession("diku", alice, c.Now())
+	s.ID, s.Client = token.SessionID{0xee, 6: 0x40, 8: 0x80}, apikey.Client(own.ID)
+	must(t, ignore(db.BeginKeySession(ctx, own.ID, "", s, audit.Event{Kind: audit.Login, Tenant: "diku", UserID: alice, Session: s.ID.String()})))
+}
+
+func someAPIKey(n byte, now time.Time) apikey.Key {
+	return apikey.Key{
+		ID: fmt.Sprintf("0000000%d-0000-4000-8000-000000000000", n), Tenant: "diku", UserID: alice, Name: "GOBI", Kind: apikey.Own,
+		Hash: apikey.Hash{n, 0, '\'', 31: 0xff}, CreatedAt: kept(now), ExpiresAt: kept(now.Add(time.Hour)),
+		Scope: apikey.Scope{Routes: []apikey.Route{{Method: "POST", Path: "/gobi/orders"}}, Permissions: []string{"gobi.all", "x"}},
 	}
 }
 
@@ -158,6 +190,8 @@ func inventory(t *testing.T, db DB) string {
 	each(t, instances, err, func(i directory.Instance) { tell("instance", i) })
 	keys, err := db.Keys(ctx)
 	each(t, keys, err, func(k token.StoredKey) { tell("key", k) })
+	apiKeys, err := db.APIKeys(ctx)
+	each(t, apiKeys, err, func(k apikey.Key) { tell("API key", k) })
 	epochs, err := db.Epochs(ctx, time.Time{})
 	each(t, epochs, err, func(c session.Change) { tell("epoch", c) })
 	ended, err := db.EndedSince(ctx, time.Time{})

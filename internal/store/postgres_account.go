@@ -160,6 +160,13 @@ func (p *Postgres) DeleteUser(ctx context.Context, tenant, userID string, event 
 			return err
 		}
 		t.later(`DELETE FROM credentials WHERE tenant = $1 AND user_id = $2`, tenant, userID)
+		keys, err := t.exec(`DELETE FROM api_keys WHERE tenant = $1 AND user_id = $2`, tenant, userID)
+		if err != nil {
+			return err
+		}
+		if keys > 0 {
+			t.changed(session.Change{Kind: session.APIKeysChanged, Tenant: tenant, UserID: userID})
+		}
 		t.userChanged(tenant, userID)
 		ended, err = t.endWith(ctx, who, rows, session.UserDeleted, event, "the user was deleted")
 		return err

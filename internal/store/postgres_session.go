@@ -157,13 +157,7 @@ func (p *Postgres) CreateSession(ctx context.Context, one *session.Session, limi
 		if known != nil {
 			return nil
 		}
-		device := one.Device[:]
-		if one.Device == [32]byte{} {
-			device = []byte{}
-		}
-		b := encodeState(one)
-		t.later(pgInsertSession, one.ID[:], micro(one.CreatedAt), micro(one.AbsoluteExpiry), int64(tenantEpoch), int64(userEpoch),
-			one.Tenant, one.UserID, one.Username, one.Client, one.Secret[:], device, one.LoginAddress, one.UserAgent, b[:])
+		t.insertSession(one, tenantEpoch, userEpoch)
 		if err := t.append(ctx, events...); err != nil {
 			return err
 		}
@@ -189,6 +183,17 @@ func (p *Postgres) CreateSession(ctx context.Context, one *session.Session, limi
 		one.TenantEpoch, one.UserEpoch = tenantEpoch, userEpoch
 	}
 	return err
+}
+
+// insertSession sends a new session along with the COMMIT.
+func (t *pgTx) insertSession(one *session.Session, tenantEpoch, userEpoch uint64) {
+	device := one.Device[:]
+	if one.Device == [32]byte{} {
+		device = []byte{}
+	}
+	b := encodeState(one)
+	t.later(pgInsertSession, one.ID[:], micro(one.CreatedAt), micro(one.AbsoluteExpiry), int64(tenantEpoch), int64(userEpoch),
+		one.Tenant, one.UserID, one.Username, one.Client, one.Secret[:], device, one.LoginAddress, one.UserAgent, b[:])
 }
 
 func sameLogin(known *pgRow, one *session.Session) error {

@@ -149,6 +149,12 @@ func (s *SQLite) DeleteUser(ctx context.Context, tenant, userID string, event au
 		if err := t.exec(`DELETE FROM credentials WHERE tenant = ?1 AND user_id = ?2`, tenant, userID); err != nil {
 			return err
 		}
+		if err := t.exec(`DELETE FROM api_keys WHERE tenant = ?1 AND user_id = ?2`, tenant, userID); err != nil {
+			return err
+		}
+		if t.conn.Changes() > 0 {
+			t.changed(session.Change{Kind: session.APIKeysChanged, Tenant: tenant, UserID: userID})
+		}
 		t.userChanged(tenant, userID)
 		who := session.Scope{Tenant: tenant, UserID: userID}
 		ended, err = t.endWith(ctx, who, session.UserDeleted, event, "the user was deleted")

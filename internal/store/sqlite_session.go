@@ -74,31 +74,33 @@ const (
 
 // CreateSession stores a new session and fills in its epochs.
 func (s *SQLite) CreateSession(ctx context.Context, one *session.Session, limit int, events ...audit.Event) error {
-	return s.writer.do(ctx, func(t *tx) error {
-		newest, err := t.number(newestEpoch, one.Tenant)
-		if err != nil {
-			return err
-		}
-		userEpoch, err := t.epoch(one.Tenant, one.UserID)
-		if err != nil {
-			return err
-		}
-		one.TenantEpoch, one.UserEpoch = uint64(newest), userEpoch
-		b := encodeState(one)
-		device := one.Device[:]
-		if one.Device == [32]byte{} {
-			device = nil
-		}
-		err = t.exec(insertSession, one.ID[:], one.Tenant, one.UserID, one.Username, one.Client, one.Secret[:], device,
-			one.TenantEpoch, userEpoch, micro(one.CreatedAt), micro(one.AbsoluteExpiry), one.LoginAddress, one.UserAgent, b[:])
-		if err != nil {
-			return err
-		}
-		if err := t.append(ctx, events...); err != nil {
-			return err
-		}
-		return t.evict(ctx, one, limit)
-	})
+	return s.writer.do(ctx, func(t *tx) error { return t.createSession(ctx, one, limit, events...) })
+}
+
+func (t *tx) createSession(ctx context.Context, one *session.Session, limit int, events ...audit.Event) error {
+	newest, err := t.number(newestEpoch, one.Tenant)
+	if err != nil {
+		return err
+	}
+	userEpoch, err := t.epoch(one.Tenant, one.UserID)
+	if err != nil {
+		return err
+	}
+	one.TenantEpoch, one.UserEpoch = uint64(newest), userEpoch
+	b := encodeState(one)
+	device := one.Device[:]
+	if one.Device == [32]byte{} {
+		device = nil
+	}
+	err = t.exec(insertSession, one.ID[:], one.Tenant, one.UserID, one.Username, one.Client, one.Secret[:], device,
+		one.TenantEpoch, userEpoch, micro(one.CreatedAt), micro(one.AbsoluteExpiry), one.LoginAddress, one.UserAgent, b[:])
+	if err != nil {
+		return err
+	}
+	if err := t.append(ctx, events...); err != nil {
+		return err
+	}
+	return t.evict(ctx, one, limit)
 }
 
 // UpdateSession lets decide change one session.

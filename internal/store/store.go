@@ -50,6 +50,7 @@ type DB interface {
 	session.AccountStore
 	session.EventStore
 	session.PolicyStore
+	session.APIKeyStore
 	directory.Source
 	token.KeyStore
 	ModuleStore

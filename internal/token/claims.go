@@ -43,7 +43,8 @@ type Claims struct {
 	// UserID is needed in access and elevated tokens, and in module tokens
 	// empty if no user stands behind the request.
 	UserID string
-	// ClientID (RFC 9068 section 2.2) is needed in access and elevated tokens.
+	// ClientID (RFC 9068 section 2.2) is needed in access and elevated tokens;
+	// module tokens carry it where the request began with an API key.
 	ClientID string
 	// Module is the id of the module that the token was made for, such as
 	// mod-users-19.4.0; needed in module tokens, unknown to others.
@@ -197,6 +198,9 @@ func (c *Claims) appendTo(dst []byte) ([]byte, error) {
 		o.string(`,"module":`, c.Module)
 		if c.UserID != "" {
 			o.string(`,"user_id":`, c.UserID)
+		}
+		if c.ClientID != "" {
+			o.string(`,"client_id":`, c.ClientID)
 		}
 		if !c.Session.IsZero() {
 			o.session(c.Session)
