@@ -78,6 +78,7 @@ type question struct {
 
 var (
 	errOpen      = errors.New("FOLIO did not answer lately and is not asked again yet")
+	errNoAddress = errors.New("no address to ask at: directory.url is not set and the program does not serve")
 	errTooLarge  = fmt.Errorf("the answer has more than %d bytes", maxAnswer)
 	errMalformed = errors.New("the answer is not what was asked for")
 )
@@ -193,7 +194,7 @@ func refuseLinkLocal(_ context.Context, _, address string, _ syscall.RawConn) er
 func (c *Client) ask(ctx context.Context, q question, tenant, path string, query url.Values, into any) error {
 	target, err := url.Parse(c.URL)
 	if err != nil || target.Host == "" {
-		return errors.New("directory.url is no address")
+		return errNoAddress
 	}
 	target = target.JoinPath(path)
 	target.RawQuery = query.Encode()
@@ -204,7 +205,7 @@ func (c *Client) ask(ctx context.Context, q question, tenant, path string, query
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
 	if err != nil {
-		return errors.New("directory.url is no address")
+		return errNoAddress
 	}
 	r.Header.Set("X-Okapi-Token", token)
 	r.Header.Set("X-Okapi-Tenant", tenant)

@@ -49,6 +49,9 @@ type Config struct {
 	MasterKeyFile string `yaml:"master_key_file" default:"{data}/master.key" doc:"32 random bytes, base64 or hex, that wrap all keys at rest; created on first start; COUNTERFOIL_MASTER_KEY in the environment wins"`
 	Modules       string `yaml:"modules" doc:"directory of module descriptors to load at start"`
 
+	// Directory says where users and their permissions are.
+	Directory DirectorySettings `yaml:"directory"`
+
 	Policy  session.PolicyPatch            `yaml:"policy" doc:"lifetimes and refresh rule for all tenants, see the policy guide"`
 	Tenants map[string]session.PolicyPatch `yaml:"tenants" doc:"the same for single tenants"`
 
@@ -94,6 +97,17 @@ type PostgresSettings struct {
 
 	// password and certificates are from the environment.
 	password, certificates string
+}
+
+// DirectorySettings say where users and permissions are kept, and how what
+// FOLIO says of them is remembered.
+type DirectorySettings struct {
+	Source  string           `yaml:"source" default:"local" doc:"where users and permissions are: local, in the database of Counterfoil, or folio, in FOLIO's mod-users and mod-permissions. Passwords, tenants and the users of the supertenant are always in the database"`
+	URL     string           `yaml:"url" doc:"where FOLIO's modules are asked: Okapi, with path prefix if there is one; default is the internal listener, through which the gateway reaches them itself"`
+	Timeout session.Duration `yaml:"timeout" default:"3s" doc:"how long one question to FOLIO may take, 100ms to 30s"`
+	TTL     session.Duration `yaml:"ttl" default:"60s" doc:"how old what FOLIO said of a user may get, 1s to 1h: a change there has effect within that time"`
+	Stale   session.Duration `yaml:"stale" default:"5m" doc:"how much older it may get while FOLIO does not answer, 1s to 24h; after that requests of users are answered with 503"`
+	Users   int              `yaml:"users" default:"50000" doc:"users who are remembered at a time"`
 }
 
 // TLSConfig names certificate files. They are read again when they change.
@@ -148,6 +162,18 @@ func (c *Config) SetDefaults() {
 	fill(&c.Node, hostName())
 	fill(&c.Log.Level, "info")
 	fill(&c.Log.Format, "json")
+	fill(&c.Directory.Source, "local")
+	for _, one := range []struct {
+		field *session.Duration
+		value time.Duration
+	}{{&c.Directory.Timeout, 3 * time.Second}, {&c.Directory.TTL, time.Minute}, {&c.Directory.Stale, 5 * time.Minute}} {
+		if *one.field == 0 {
+			*one.field = session.Duration(one.value)
+		}
+	}
+	if c.Directory.Users == 0 {
+		c.Directory.Users = 50_000
+	}
 	if c.Login.MinPassword == 0 {
 		c.Login.MinPassword = 15
 	}

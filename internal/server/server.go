@@ -24,7 +24,6 @@ import (
 	"github.com/counterfoil/counterfoil/internal/audit"
 	"github.com/counterfoil/counterfoil/internal/credential"
 	"github.com/counterfoil/counterfoil/internal/directory"
-	"github.com/counterfoil/counterfoil/internal/folio"
 	"github.com/counterfoil/counterfoil/internal/gateway"
 	"github.com/counterfoil/counterfoil/internal/session"
 	"github.com/counterfoil/counterfoil/internal/store"
@@ -40,6 +39,8 @@ type Server struct {
 	db       store.DB
 	ring     *token.Ring
 	people   *directory.Cache
+	users    directory.Source
+	borrowed *borrowed // nil where users are our own
 	sessions *session.Service
 	gateway  *gateway.Gateway
 	admin    *admin.Handler
@@ -106,8 +107,7 @@ func OpenOffline(ctx context.Context, c *Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.people = &directory.Cache{Source: s.db, Builtin: []directory.PermissionSet{folio.Permissions}, Now: s.db.Now, TTL: -1}
-	if err := s.people.Load(ctx); err != nil {
+	if err := s.openDirectory(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.openRing(ctx, master); err != nil {
@@ -123,6 +123,9 @@ func OpenOffline(ctx context.Context, c *Config) (_ *Server, err error) {
 		Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Store: s.db, Now: s.db.Now,
 		Token: newAdminToken(), Log: log,
 		Bootstrap: &admin.Bootstrap{File: filepath.Join(c.Data, "bootstrap"), Now: s.db.Now},
+	}
+	if s.borrowed != nil {
+		s.admin.Users, s.admin.Elsewhere = s.borrowed, s.borrowed.elsewhere
 	}
 	return s, nil
 }
@@ -179,8 +182,9 @@ func (s *Server) openSessions(ctx context.Context) error {
 		limits.Deactivation = credential.Deactivation{After: c.Login.DeactivateAfter, Window: 10 * time.Minute}
 	}
 	s.sessions = &session.Service{
-		Store: s.db, Feed: s.db, Cluster: s.db, Trust: c.TrustMemory.Std(), Accounts: s.db, Events: s.db, Users: s.db,
-		Tokens: s.ring, Directory: s.people, Policies: policies,
+		Store: s.db, Feed: s.db, Cluster: s.db, Trust: c.TrustMemory.Std(), Accounts: s.db, Events: s.db, Users: s.users,
+		UsersElsewhere: s.borrowed != nil,
+		Tokens:         s.ring, Directory: s.people, Policies: policies,
 		Passwords: &credential.Hasher{}, Rules: credential.Rules{MinLength: c.Login.MinPassword, AllowWeak: c.Demo}, Limits: limits,
 		Now: s.db.Now, Log: s.log, Observe: s.metrics, KeepEnded: time.Duration(c.KeepEnded),
 		VerifiedTokens: c.VerifiedTokens,
@@ -235,6 +239,9 @@ func (s *Server) listen() error {
 			return fmt.Errorf("%s listener: %w", one.name, err)
 		}
 		s.listeners[one.name] = l
+	}
+	if s.borrowed != nil && s.config.Directory.URL == "" {
+		s.borrowed.folio.URL = s.URL(Internal)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/audit"
 	"github.com/counterfoil/counterfoil/internal/directory"
 	"github.com/counterfoil/counterfoil/internal/token"
 )
@@ -76,6 +77,9 @@ func (s *Service) Check(ctx context.Context, raw string, accept ...token.Kind) (
 		case err != nil:
 			return Caller{}, errors.Join(ErrUnavailable, err)
 		case !caller.Access.User.Active:
+			if own && s.UsersElsewhere {
+				s.endInactive(ctx, c.Tenant, c.UserID)
+			}
 			return Caller{}, ErrTokenInvalid
 		}
 	}
@@ -83,6 +87,14 @@ func (s *Service) Check(ctx context.Context, raw string, accept ...token.Kind) (
 		s.seen.note(c.Session, c.Gen, now, 0)
 	}
 	return caller, nil
+}
+
+// endInactive ends the sessions of a user whom another system made inactive.
+// The epoch moves with it, so it happens once.
+func (s *Service) endInactive(ctx context.Context, tenant, userID string) {
+	if _, err := s.EndUser(ctx, Scope{Tenant: tenant, UserID: userID}, UserDeactivated, audit.UserDeactivated); err != nil {
+		s.Log.WarnContext(ctx, "sessions of an inactive user not ended, the next use of one will", "error", err)
+	}
 }
 
 // verifiedToken verifies a signature, or remembers that it did. The cache is

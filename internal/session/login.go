@@ -43,6 +43,9 @@ func (s *Service) Login(ctx context.Context, req LoginRequest) (*Tokens, error) 
 		s.Observe.LoggedIn(loginResult(err))
 		return nil, err
 	}
+	if s.UsersElsewhere {
+		s.Directory.ForgetUser(p.Tenant, p.ID)
+	}
 	tokens, err := s.create(ctx, p, req)
 	s.Observe.LoggedIn(loginResult(err))
 	return tokens, err

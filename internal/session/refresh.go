@@ -150,6 +150,15 @@ func (d *decision) decide(now time.Time, row *Session) Effects {
 		d.verdict = Verdict{Outcome: Ended, Row: 5, Changed: true}
 		return Effects{Save: true, Events: d.events(row, true)}
 	}
+	if s.UsersElsewhere && known && !active && row.RevokedAt.IsZero() {
+		row.RevokedAt, row.RevokedWhy = now, UserDeactivated
+		d.verdict = Verdict{Outcome: Ended, Row: 5, Changed: true}
+		e := audit.Event{
+			Kind: audit.UserDeactivated, Tenant: row.Tenant, Session: row.ID.String(), UserID: row.UserID,
+			Actor: *d.actor, Reason: "the user was found inactive",
+		}
+		return Effects{Save: true, EndUser: UserDeactivated, Events: []audit.Event{e}}
+	}
 	bound := d.bound(row)
 	heals := d.heals(row)
 	// The strike of a commit whose answer was lost is this presentation's own. A
@@ -297,8 +306,11 @@ func (d *decision) answer() (*Tokens, error) {
 			Heal: s.Tokens.HealNonce(d.row.Binding(), v.Strike),
 		}
 	case !v.Granted():
-		if v.Outcome == Reused {
+		switch {
+		case v.Outcome == Reused:
 			s.Observe.SessionsEnded(RefreshReuse, 1)
+		case v.Outcome == Ended && v.Changed && d.row.RevokedWhy == UserDeactivated:
+			s.Observe.SessionsEnded(UserDeactivated, 1)
 		}
 		return nil, &Refused{Outcome: v.Outcome, Final: v.Final()}
 	}

@@ -1,0 +1,536 @@
+package server_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/audit"
+	"github.com/counterfoil/counterfoil/internal/directory"
+	"github.com/counterfoil/counterfoil/internal/foliotest"
+	"github.com/counterfoil/counterfoil/internal/gateway"
+	"github.com/counterfoil/counterfoil/internal/server"
+	"github.com/counterfoil/counterfoil/internal/session"
+	"github.com/counterfoil/counterfoil/internal/token"
+)
+
+// library is an office whose users and permissions are in FOLIO's modules,
+// which stand behind its own gateway, and module mod-orders.
+type library struct {
+	*office
+	folio *foliotest.Platform
+}
+
+func openLibrary(t *testing.T, adjust func(*server.Config)) *library {
+	t.Helper()
+	l := &library{folio: foliotest.Start(t, "diku")}
+	l.folio.AddUser("diku", foliotest.User{
+		ID: readerID, Username: "reader", Active: foliotest.Active(true), Personal: &foliotest.Personal{LastName: "Leser"},
+	})
+	l.folio.Define("diku", "orders.all", "orders.collection.get", "orders.sub")
+	l.folio.Define("diku", "orders.sub", "orders.collection.delete")
+	l.folio.Grant("diku", readerID, "orders.all")
+	l.office = emptyOffice(t, func(c *server.Config) {
+		c.Directory.Source = "folio"
+		c.Directory.Timeout = session.Duration(time.Second)
+		c.Directory.Stale = session.Duration(10 * time.Minute)
+		if adjust != nil {
+			adjust(c)
+		}
+	})
+	ctx := l.operator()
+	l.must(l.Store().CreateTenant(ctx, directory.Tenant{ID: "diku"}, audit.Event{Kind: audit.TenantCreated, Tenant: "diku"}))
+	for _, m := range l.folio.Modules() {
+		if m.ID != foliotest.UsersBL { // its paths are ours here
+			l.install(m)
+		}
+	}
+	orders := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(map[string]string{
+			"url": r.Header.Get("X-Okapi-Url"), "token": r.Header.Get("X-Okapi-Token"), "permissions": r.Header.Get("X-Okapi-Permissions"),
+		})
+	}))
+	t.Cleanup(orders.Close)
+	l.install(foliotest.Module{ID: "mod-orders-1.0.0", URL: orders.URL, Descriptor: []byte(`{"id":"mod-orders-1.0.0","provides":[
+		{"id":"orders","version":"1.0","handlers":[
+			{"methods":["GET"],"pathPattern":"/orders","permissionsRequired":["orders.collection.get"],"modulePermissions":["users.basic"]},
+			{"methods":["DELETE"],"pathPattern":"/orders","permissionsRequired":["orders.collection.delete"]}]}]}`)})
+	_, err := l.Sessions().SetPassword(ctx, "diku", readerID, readerPW, token.SessionID{})
+	l.must(err)
+	return l
+}
+
+func (o *office) operator() context.Context {
+	return audit.WithActor(context.Background(), &audit.Actor{Kind: "operator", Name: "test"})
+}
+
+// install makes a module known, lets diku use it and says where it answers.
+func (o *office) install(m foliotest.Module) {
+	o.t.Helper()
+	ctx := o.operator()
+	d, err := gateway.ParseDescriptor(m.Descriptor)
+	o.must(err)
+	o.must(o.Gateway().Register(ctx, true, d))
+	_, err = o.Gateway().Install(ctx, "diku", []gateway.InstallEntry{{ID: m.ID, Action: "enable"}}, &gateway.InstallOptions{})
+	o.must(err)
+	o.must(o.Store().SaveInstance(ctx, directory.Instance{ID: m.ID + "-1", Module: m.ID, URL: m.URL}, audit.Event{Kind: audit.ModuleChanged}))
+}
+
+// login logs the reader in with a password.
+func (l *library) login(header ...string) *reply {
+	l.t.Helper()
+	got := l.post("/authn/login", map[string]string{"username": "reader", "password": readerPW}, append(header, "X-Okapi-Tenant", "diku")...)
+	if got.status != http.StatusCreated {
+		l.t.Fatalf("login answered %d %s", got.status, got.body)
+	}
+	return got
+}
+
+// orders calls the module and returns the status.
+func (l *library) orders(method, access string) int {
+	l.t.Helper()
+	got, err := l.send(method, l.URL(server.Public)+"/orders", nil, "X-Okapi-Token", access, "X-Okapi-Tenant", "diku")
+	l.must(err)
+	return got.status
+}
+
+// ask makes an operator's request.
+func (o *office) ask(method, path string, body any) *reply {
+	o.t.Helper()
+	running, ok, err := server.FindRunning(o.config.Data)
+	o.must(err)
+	if !ok {
+		o.t.Fatal("the program does not serve yet")
+	}
+	got, err := o.send(method, running.Admin+path, body, "Authorization", "Bearer "+running.Token)
+	o.must(err)
+	return got
+}
+
+func TestUsersOfFOLIOLogInWithPasswordsOfOurs(t *testing.T) {
+	l := openLibrary(t, nil)
+	in := l.login()
+	if got := l.orders("GET", in.json.AccessToken); got != http.StatusOK {
+		t.Errorf("with a permission of a set: %d", got)
+	}
+	if got := l.orders("DELETE", in.json.AccessToken); got != http.StatusOK {
+		t.Errorf("with a permission of a set in a set: %d", got)
+	}
+	if got := l.refresh(in.json.RefreshToken); got.status != http.StatusCreated {
+		t.Errorf("refresh: %d %s", got.status, got.body)
+	}
+	if got := l.post("/authn/login", map[string]string{"username": "reader", "password": "wrong"}, "X-Okapi-Tenant", "diku"); got.status != http.StatusUnprocessableEntity {
+		t.Errorf("wrong password: %d", got.status)
+	}
+	self, err := l.send("GET", l.URL(server.Public)+"/bl-users/_self", nil, "X-Okapi-Token", in.json.AccessToken, "X-Okapi-Tenant", "diku")
+	l.must(err)
+	if text := string(self.body); !strings.Contains(text, `"permissions":["orders.all"]`) || !strings.Contains(text, `"lastName":"Leser"`) {
+		t.Errorf("_self says %s", text)
+	}
+	// Every question went through the gateway, with a token of our own.
+	for _, asked := range l.folio.Requests("") {
+		if asked.Header.Get("X-Okapi-Url") != l.URL(server.Internal) || asked.Header.Get("X-Okapi-User-Id") != "" || asked.Header.Get("X-Okapi-Request-Id") == "" {
+			t.Errorf("%s %s came with %v", asked.Method, asked.Path, asked.Header)
+		}
+	}
+}
+
+func TestT45PermissionsTakenInFOLIOHaveNoEffectWithinTTL(t *testing.T) {
+	l := openLibrary(t, nil)
+	access := l.login().json.AccessToken
+	l.orders("GET", access)
+	l.folio.Grant("diku", readerID, "orders.sub")
+	if got := l.orders("GET", access); got != http.StatusOK {
+		t.Errorf("within the TTL: %d", got)
+	}
+	l.wait(time.Minute)
+	if got := l.orders("GET", access); got != http.StatusForbidden {
+		t.Errorf("after the TTL: %d", got)
+	}
+	if got := l.orders("DELETE", access); got != http.StatusOK {
+		t.Errorf("what was left: %d", got)
+	}
+}
+
+func TestT45PermissionsTakenInFOLIOAreForgottenOnDemand(t *testing.T) {
+	for _, path := range []string{"/users/reader/memory", "/users/" + readerID + "/memory", "/memory"} {
+		l := openLibrary(t, nil)
+		access := l.login().json.AccessToken
+		l.orders("GET", access)
+		l.folio.Grant("diku", readerID, "nothing")
+		if got := l.ask("DELETE", "/counterfoil/tenants/diku"+path, nil); got.status != http.StatusNoContent {
+			t.Fatalf("%s answered %d %s", path, got.status, got.body)
+		}
+		if got := l.orders("GET", access); got != http.StatusForbidden {
+			t.Errorf("after %s: %d", path, got)
+		}
+	}
+}
+
+func TestALoginAsksAnewWhatTheUserMayDo(t *testing.T) {
+	l := openLibrary(t, nil)
+	before := l.login().json.AccessToken
+	l.orders("GET", before)
+	l.folio.Grant("diku", readerID, "nothing")
+	after := l.login().json.AccessToken
+	for _, access := range []string{before, after} {
+		if got := l.orders("GET", access); got != http.StatusForbidden {
+			t.Errorf("answered %d", got)
+		}
+	}
+}
+
+func TestT65DeactivatedInFOLIOSessionsEndForGood(t *testing.T) {
+	for name, notice := range map[string]func(*library, *reply) int{
+		"on a request": func(l *library, in *reply) int { return l.orders("GET", in.json.AccessToken) },
+		"on a refresh": func(l *library, in *reply) int { return l.refresh(in.json.RefreshToken).status },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := openLibrary(t, nil)
+			first, second := l.login(), l.login()
+			l.folio.SetActive("diku", readerID, false)
+			l.wait(time.Minute)
+			if got := notice(l, first); got != http.StatusUnauthorized && got != http.StatusUnprocessableEntity {
+				t.Errorf("inactive: %d", got)
+			}
+			// Active again: the old sessions stay over, all of them.
+			l.folio.SetActive("diku", readerID, true)
+			l.wait(time.Minute)
+			for _, in := range []*reply{first, second} {
+				if got := l.orders("GET", in.json.AccessToken); got != http.StatusUnauthorized {
+					t.Errorf("an access token from before: %d", got)
+				}
+				if got := l.refresh(in.json.RefreshToken); got.status != http.StatusUnprocessableEntity {
+					t.Errorf("a refresh token from before: %d", got.status)
+				}
+			}
+			events, err := l.Store().Events(t.Context(), session.EventFilter{Tenant: "diku", UserID: readerID, Kind: audit.UserDeactivated})
+			if err != nil || len(events) == 0 {
+				t.Errorf("nobody learns why: %v, %v", events, err)
+			}
+			if got := l.orders("GET", l.login().json.AccessToken); got != http.StatusOK {
+				t.Errorf("logged in anew: %d", got)
+			}
+		})
+	}
+}
+
+func TestInactiveAndUnknownUsersCannotLogIn(t *testing.T) {
+	l := openLibrary(t, nil)
+	l.folio.SetActive("diku", readerID, false)
+	for _, name := range []string{"reader", "nobody"} {
+		if got := l.post("/authn/login", map[string]string{"username": name, "password": readerPW}, "X-Okapi-Tenant", "diku"); got.status != http.StatusUnprocessableEntity {
+			t.Errorf("%s: %d %s", name, got.status, got.body)
+		}
+	}
+}
+
+// While the modules fail, in whatever way, nobody is logged out and nobody may
+// more or less than before; later nobody is served; and then all goes on.
+func TestWhileFOLIOIsDownNobodyIsLoggedOut(t *testing.T) {
+	for name, fault := range map[string]foliotest.Fault{
+		"fails": foliotest.Fails(500), "drops": foliotest.Drops, "says there is nobody": foliotest.Fails(404),
+		"hangs": foliotest.Hangs, "floods": foliotest.Floods(5 << 20), "truncates": foliotest.Truncates,
+		"answers with another": foliotest.AnswersWith(foliotest.User{ID: "0b0b5c3e-7f9b-4a53-9a51-3f2f6f6a0007", Username: "other"}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := openLibrary(t, func(c *server.Config) { c.Directory.Timeout = session.Duration(200 * time.Millisecond) })
+			in := l.login()
+			l.orders("GET", in.json.AccessToken)
+			for _, m := range l.folio.Modules() {
+				l.folio.Misbehave(m.ID, fault)
+			}
+			l.wait(9 * time.Minute)
+			if got := l.orders("GET", in.json.AccessToken); got != http.StatusOK {
+				t.Errorf("a request within the bound: %d", got)
+			}
+			got := l.refresh(in.json.RefreshToken)
+			if got.status != http.StatusCreated {
+				t.Fatalf("a refresh within the bound: %d %s", got.status, got.body)
+			}
+			if metrics, err := l.send("GET", l.URL(server.Admin)+"/metrics", nil); err != nil || strings.Contains(string(metrics.body), "counterfoil_directory_stale_total 0\n") {
+				t.Errorf("what was too old was not counted: %v", err)
+			}
+			l.wait(3 * time.Minute)
+			if got := l.orders("GET", got.json.AccessToken); got != http.StatusServiceUnavailable {
+				t.Errorf("a request beyond the bound: %d", got)
+			}
+			if got := l.post("/authn/login", map[string]string{"username": "reader", "password": readerPW}, "X-Okapi-Tenant", "diku"); name != "answers with another" && got.status != http.StatusServiceUnavailable {
+				t.Errorf("a login: %d %s", got.status, got.body)
+			}
+			for _, m := range l.folio.Modules() {
+				l.folio.Misbehave(m.ID, nil)
+			}
+			l.wait(10 * time.Second) // the pause of the breaker
+			if got := l.orders("GET", got.json.AccessToken); got != http.StatusOK {
+				t.Errorf("afterwards: %d", got)
+			}
+			if got := l.refresh(got.json.RefreshToken); got.status != http.StatusCreated {
+				t.Errorf("a refresh afterwards: %d %s", got.status, got.body)
+			}
+		})
+	}
+}
+
+func TestARefreshBeyondTheBoundIsUnavailableAndChangesNothing(t *testing.T) {
+	l := openLibrary(t, nil)
+	in := l.login()
+	l.folio.Misbehave(foliotest.Users, foliotest.Fails(500))
+	l.wait(12 * time.Minute)
+	if got := l.refresh(in.json.RefreshToken); got.status != http.StatusServiceUnavailable || got.header.Get("Retry-After") == "" {
+		t.Errorf("answered %d %v", got.status, got.header)
+	}
+	l.folio.Misbehave(foliotest.Users, nil)
+	l.wait(10 * time.Second)
+	if got := l.refresh(in.json.RefreshToken); got.status != http.StatusCreated {
+		t.Errorf("afterwards: %d %s", got.status, got.body)
+	}
+}
+
+func TestT38ALoginNameCannotBecomeAQuery(t *testing.T) {
+	l := openLibrary(t, nil)
+	for _, name := range []string{"*", "read*", "reade?", `" or id=*`, `x" or username=="reader`, `reader" or id=="` + readerID, `\`, `r*`} {
+		l.folio.Forget()
+		got := l.post("/authn/login", map[string]string{"username": name, "password": readerPW}, "X-Okapi-Tenant", "diku")
+		if got.status != http.StatusUnprocessableEntity {
+			t.Errorf("%q: %d %s", name, got.status, got.body)
+		}
+		for _, asked := range l.folio.Requests(foliotest.Users) {
+			if q := asked.Query("query"); !strings.HasPrefix(q, `username=="`) || !strings.HasSuffix(q, `"`) {
+				t.Errorf("%q was asked as %s", name, q)
+			}
+		}
+	}
+	l.folio.AddUser("diku", foliotest.User{ID: "0b0b5c3e-7f9b-4a53-9a51-3f2f6f6a0007", Username: "other", Active: foliotest.Active(true)})
+	l.folio.Misbehave(foliotest.Users, foliotest.AnswersWith(foliotest.User{ID: readerID, Username: "reader", Active: foliotest.Active(true)}))
+	if got := l.post("/authn/login", map[string]string{"username": "other", "password": readerPW}, "X-Okapi-Tenant", "diku"); got.status != http.StatusUnprocessableEntity {
+		t.Errorf("another user's password let in %d %s", got.status, got.body)
+	}
+}
+
+func TestT39AUserIDCannotBecomeAPath(t *testing.T) {
+	l := openLibrary(t, nil)
+	access := l.login().json.AccessToken
+	l.folio.Forget()
+	for _, id := range []string{"../perms/users?x=", "..%2f..%2fperms", `" or id=*`} {
+		got := l.post("/authn/login", map[string]string{"userId": id, "password": readerPW}, "X-Okapi-Tenant", "diku")
+		if got.status != http.StatusUnprocessableEntity {
+			t.Errorf("%q: %d", id, got.status)
+		}
+		_, err := l.send("GET", l.URL(server.Public)+"/orders", nil, "X-Okapi-Token", access, "X-Okapi-Tenant", "diku", "X-Okapi-User-Id", id)
+		l.must(err)
+	}
+	for _, asked := range l.folio.Requests("") {
+		if q := asked.Query("query"); asked.Path != "/users" && asked.Path != "/perms/users/"+readerID+"/permissions" || q != "" && q != `id=="`+readerID+`"` {
+			t.Errorf("asked for %s?%s", asked.Path, asked.RawQuery)
+		}
+	}
+}
+
+func TestT40NoHeaderSaysWhereUsersAreAskedFor(t *testing.T) {
+	l := openLibrary(t, nil)
+	canary := foliotest.Start(t, "diku")
+	evil := []string{
+		"X-Okapi-Url", canary.URL, "X-Okapi-Url-To", canary.URL, "X-Forwarded-Host", strings.TrimPrefix(canary.URL, "http://"),
+		"Forwarded", "host=" + strings.TrimPrefix(canary.URL, "http://"),
+	}
+	in := l.login(evil...)
+	l.wait(time.Minute)
+	l.post("/authn/refresh", map[string]string{"refreshToken": in.json.RefreshToken}, evil...)
+	for _, listener := range []string{server.Public, server.Internal} {
+		got, err := l.send("GET", l.URL(listener)+"/orders", nil, append(evil, "X-Okapi-Token", in.json.AccessToken, "X-Okapi-Tenant", "diku")...)
+		l.must(err)
+		if got.status != http.StatusOK || !strings.Contains(string(got.body), l.URL(server.Internal)) {
+			t.Errorf("%s: %d %s", listener, got.status, got.body)
+		}
+	}
+	if got := canary.Requests(""); len(got) != 0 {
+		t.Errorf("the canary was asked %+v", got)
+	}
+}
+
+// What a descriptor lends may be a set that only mod-permissions knows.
+func TestLentSetsAreExpandedByFOLIO(t *testing.T) {
+	l := openLibrary(t, nil)
+	access := l.login().json.AccessToken
+	got, err := l.send("GET", l.URL(server.Public)+"/orders", nil, "X-Okapi-Token", access, "X-Okapi-Tenant", "diku")
+	l.must(err)
+	var seen map[string]string
+	l.must(json.Unmarshal(got.body, &seen))
+	users := func() int {
+		t.Helper()
+		got, err := l.send("GET", l.URL(server.Internal)+"/users", nil, "X-Okapi-Token", seen["token"], "X-Okapi-Tenant", "diku")
+		l.must(err)
+		return got.status
+	}
+	if got := users(); got != http.StatusForbidden {
+		t.Errorf("before the set is defined: %d", got)
+	}
+	l.folio.Define("diku", "users.basic", "users.collection.get")
+	l.wait(time.Minute)
+	if got := users(); got != http.StatusOK {
+		t.Errorf("with the set: %d", got)
+	}
+}
+
+// The question needs permissions itself, and must not be asked to answer itself.
+func TestQuestionsAboutUsersAskNoFurtherQuestions(t *testing.T) {
+	l := openLibrary(t, nil)
+	in := l.login()
+	// A release of mod-permissions that demands what nobody lends us.
+	m := l.folio.Module(foliotest.Permissions)
+	m.ID = "mod-permissions-9.0.0"
+	m.Descriptor = []byte(strings.NewReplacer("6.5.0", "9.0.0", `"perms.users.get"`, `"perms.renamed.get"`).Replace(string(m.Descriptor)))
+	ctx := l.operator()
+	d, err := gateway.ParseDescriptor(m.Descriptor)
+	l.must(err)
+	l.must(l.Gateway().Register(ctx, true, d))
+	_, err = l.Gateway().Install(ctx, "diku", []gateway.InstallEntry{{ID: m.ID, Action: "enable"}}, &gateway.InstallOptions{})
+	l.must(err)
+	l.must(l.Store().SaveInstance(ctx, directory.Instance{ID: "new", Module: m.ID, URL: m.URL}, audit.Event{Kind: audit.ModuleChanged}))
+	l.folio.Forget()
+	l.wait(time.Hour)
+	began := time.Now()
+	if got := l.orders("GET", in.json.AccessToken); got != http.StatusUnauthorized && got != http.StatusServiceUnavailable {
+		t.Errorf("answered %d", got)
+	}
+	in = l.login()
+	if got := l.orders("GET", in.json.AccessToken); got != http.StatusServiceUnavailable {
+		t.Errorf("answered %d", got)
+	}
+	if took := time.Since(began); took > 8*time.Second {
+		t.Errorf("took %s: it waited for itself", took)
+	}
+	if asked := l.folio.Requests(foliotest.Permissions); len(asked) != 0 {
+		t.Errorf("reached %+v", asked)
+	}
+}
+
+func TestElevatedOnlyHoldsForUsersOfFOLIO(t *testing.T) {
+	l := openLibrary(t, nil)
+	if got := l.ask("PUT", "/counterfoil/tenants/diku/permissions/orders.collection.delete", map[string]any{"elevatedOnly": true}); got.status != http.StatusOK {
+		t.Fatalf("answered %d %s", got.status, got.body)
+	}
+	access := l.login().json.AccessToken
+	if got := l.orders("DELETE", access); got != http.StatusForbidden {
+		t.Errorf("with an ordinary token: %d", got)
+	}
+	raised := l.post("/authn/elevate", map[string]any{"password": readerPW, "permissions": []string{"orders.collection.delete"}},
+		"X-Okapi-Token", access, "X-Okapi-Tenant", "diku")
+	if got := l.orders("DELETE", raised.json.AccessToken); got != http.StatusOK {
+		t.Errorf("with raised scope: %d (%d %s)", got, raised.status, raised.body)
+	}
+}
+
+func TestUsersOfFOLIOAreNotChangedFromHere(t *testing.T) {
+	l := openLibrary(t, nil)
+	users := "/counterfoil/tenants/diku/users"
+	for _, c := range []struct {
+		method, path string
+		body         any
+		status       int
+	}{
+		{"GET", users, nil, http.StatusConflict},
+		{"POST", users, map[string]string{"username": "new"}, http.StatusConflict},
+		{"PUT", users + "/reader", map[string]any{"active": false}, http.StatusConflict},
+		{"DELETE", users + "/reader", nil, http.StatusConflict},
+		{"PUT", users + "/reader/permissions", map[string]any{"permissions": []string{}, "elevated": []string{}}, http.StatusConflict},
+		{"GET", users + "/READER", nil, http.StatusOK},
+		{"GET", users + "/nobody", nil, http.StatusNotFound},
+		{"PUT", users + "/reader/password", map[string]string{"password": readerPW + " new"}, http.StatusOK},
+		{"DELETE", users + "/reader/sessions", nil, http.StatusOK},
+	} {
+		if got := l.ask(c.method, c.path, c.body); got.status != c.status {
+			t.Errorf("%s %s answered %d %s, want %d", c.method, c.path, got.status, got.body, c.status)
+		}
+	}
+	if got := l.ask("GET", users+"/reader", nil); !strings.Contains(string(got.body), `"permissions":["orders.all"]`) {
+		t.Errorf("shown as %s", got.body)
+	}
+	l.folio.Misbehave(foliotest.Users, foliotest.Fails(500))
+	if got := l.ask("GET", users+"/reader", nil); got.status != http.StatusServiceUnavailable {
+		t.Errorf("while FOLIO is down: %d %s", got.status, got.body)
+	}
+}
+
+// Whoever mends the gateway gets in while FOLIO is down.
+func TestTheSupertenantIsOurOwn(t *testing.T) {
+	l := openLibrary(t, nil)
+	for _, m := range l.folio.Modules() {
+		l.folio.Misbehave(m.ID, foliotest.Drops)
+	}
+	l.folio.Forget()
+	body := map[string]any{"username": "mender", "password": readerPW, "permissions": []string{"counterfoil.all"}}
+	if got := l.ask("POST", "/counterfoil/tenants/supertenant/users", body); got.status != http.StatusCreated {
+		t.Fatalf("created: %d %s", got.status, got.body)
+	}
+	in := l.post("/authn/login", map[string]string{"username": "mender", "password": readerPW}, "X-Okapi-Tenant", "supertenant")
+	got, err := l.send("GET", l.URL(server.Public)+"/authn/sessions", nil, "X-Okapi-Token", in.json.AccessToken, "X-Okapi-Tenant", "supertenant")
+	if err != nil || got.status != http.StatusOK {
+		t.Errorf("answered %v, %v", got, err)
+	}
+	if asked := l.folio.Requests(""); len(asked) != 0 {
+		t.Errorf("FOLIO was asked %+v", asked)
+	}
+}
+
+// All who ask about the same user at the same time share one question.
+func TestManyRequestsAskOnce(t *testing.T) {
+	l := openLibrary(t, nil)
+	access := l.login().json.AccessToken
+	l.folio.Misbehave(foliotest.Users, foliotest.Slow(100*time.Millisecond))
+	l.folio.Forget()
+	l.wait(time.Minute)
+	answers := make(chan int)
+	for range 20 {
+		go func() {
+			got, err := l.send("GET", l.URL(server.Public)+"/orders", nil, "X-Okapi-Token", access, "X-Okapi-Tenant", "diku")
+			if err != nil {
+				answers <- 0
+				return
+			}
+			answers <- got.status
+		}()
+	}
+	for range 20 {
+		if got := <-answers; got != http.StatusOK {
+			t.Errorf("answered %d", got)
+		}
+	}
+	if n := len(l.folio.Requests(foliotest.Users)); n != 1 {
+		t.Errorf("asked %d times", n)
+	}
+}
+
+func TestDirectorySettingsAreChecked(t *testing.T) {
+	for _, c := range []struct {
+		set  func(*server.Config)
+		want string
+	}{
+		{func(c *server.Config) { c.Directory.Source = "ldap" }, "directory.source"},
+		{func(c *server.Config) { c.Directory.URL = "http://okapi:9130" }, "directory.url"},
+		{func(c *server.Config) { c.Directory.Source, c.Directory.URL = "folio", "okapi" }, "directory.url"},
+		{func(c *server.Config) { c.Directory.Source, c.Directory.URL = "folio", "http://169.254.169.254/latest" }, "directory.url"},
+		{func(c *server.Config) { c.Directory.Source, c.Directory.URL = "folio", "http://okapi?x=1" }, "directory.url"},
+		{func(c *server.Config) { c.Directory.Timeout = session.Duration(time.Minute) }, "directory.timeout"},
+		{func(c *server.Config) { c.Directory.TTL = session.Duration(time.Millisecond) }, "directory.ttl"},
+		{func(c *server.Config) { c.Directory.Stale = session.Duration(25 * time.Hour) }, "directory.stale"},
+		{func(c *server.Config) { c.Directory.Users = -1 }, "directory.users"},
+		{func(c *server.Config) { c.Directory.Source, c.Login.DeactivateAfter = "folio", 5 }, "login.deactivate_after"},
+		{func(c *server.Config) { c.Directory.Source, c.Directory.URL = "folio", "https://folio.example.org/okapi" }, ""},
+	} {
+		config := &server.Config{Data: t.TempDir()}
+		c.set(config)
+		config.SetDefaults()
+		faults := config.Check()
+		if c.want == "" && len(faults) > 0 || c.want != "" && !slices.ContainsFunc(faults, func(err error) bool { return strings.HasPrefix(err.Error(), c.want+":") }) {
+			t.Errorf("faults %v, want one of %q", faults, c.want)
+		}
+	}
+}
