@@ -213,21 +213,22 @@ func TestTheAddressMayHaveAPrefix(t *testing.T) {
 func TestConsortiumHomeTenant(t *testing.T) {
 	w := newWorld(t)
 	w.folio.AddUserTenant("diku", foliotest.UserTenant{UserID: anna, Username: "Anna", TenantID: "member1"})
-	for range 2 {
-		w.folio.AddUserTenant("diku", foliotest.UserTenant{UserID: berta, Username: "berta", TenantID: "member2"})
+	for _, tenant := range []string{"member2", "member3"} {
+		w.folio.AddUserTenant("diku", foliotest.UserTenant{UserID: berta, Username: "berta", TenantID: tenant})
 	}
-	for _, c := range []struct{ name, id, want string }{
-		{"anna", "", "member1"}, {"", anna, "member1"}, {"berta", "", "diku"}, {"nobody", "", "diku"}, {"", nobody, "diku"},
+	for _, c := range []struct{ name, id, wanted, want string }{
+		{"anna", "", "", "member1"}, {"", anna, "", "member1"}, {"berta", "", "", "diku"}, {"nobody", "", "", "diku"}, {"", nobody, "", "diku"},
+		{"anna", "", "member1", "member1"}, {"anna", "", "member2", "diku"}, {"berta", "", "member2", "member2"},
 	} {
-		if got, err := w.HomeTenant(t.Context(), "diku", c.name, c.id); err != nil || got != c.want {
+		if got, err := w.HomeTenant(t.Context(), "diku", c.name, c.id, c.wanted); err != nil || got != c.want {
 			t.Errorf("%s%s is at home in %s, %v; want %s", c.name, c.id, got, err, c.want)
 		}
 	}
 	w.folio.Misbehave(foliotest.Users, foliotest.Says("application/json", `{"userTenants":[{"userId":"`+berta+`","username":"berta","tenantId":"evil"}],"totalRecords":1}`))
-	if got, err := w.HomeTenant(t.Context(), "diku", "anna", ""); err == nil {
+	if got, err := w.HomeTenant(t.Context(), "diku", "anna", "", ""); err == nil {
 		t.Errorf("the row of another user sent Anna to %s", got)
 	}
-	if got, err := w.HomeTenant(t.Context(), "diku", "", anna); err == nil {
+	if got, err := w.HomeTenant(t.Context(), "diku", "", anna, ""); err == nil {
 		t.Errorf("the row of another user sent Anna to %s", got)
 	}
 }
@@ -266,7 +267,7 @@ func TestFaultsAreFaultsAndNeverNobody(t *testing.T) {
 				"grants":   second(w.Grants(t.Context(), "diku", anna)),
 				"expanded": second(w.Expanded(t.Context(), "diku", anna)),
 				"expand":   second(w.Expand(t.Context(), "diku", []string{"orders.all"})),
-				"home":     second(w.HomeTenant(t.Context(), "diku", "anna", "")),
+				"home":     second(w.HomeTenant(t.Context(), "diku", "anna", "", "")),
 			} {
 				if err == nil || errors.Is(err, directory.ErrNotFound) || errors.Is(err, directory.ErrInvalid) {
 					t.Errorf("%s: %v", what, err)

@@ -67,7 +67,7 @@ func TestT38NamesThatNobodyCanSeeAreNotAskedFor(t *testing.T) {
 		if _, err := w.UserByName(t.Context(), "diku", name); !errors.Is(err, directory.ErrInvalid) {
 			t.Errorf("%q: %v", name, err)
 		}
-		if _, err := w.HomeTenant(t.Context(), "diku", name, ""); !errors.Is(err, directory.ErrInvalid) {
+		if _, err := w.HomeTenant(t.Context(), "diku", name, "", ""); !errors.Is(err, directory.ErrInvalid) {
 			t.Errorf("home of %q: %v", name, err)
 		}
 	}

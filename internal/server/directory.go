@@ -42,6 +42,7 @@ func (c *Config) checkDirectory() []error {
 		bad(one.value < one.shortest || one.value > one.longest, "directory.%s: %s is not between %s and %s", one.key, one.value, one.shortest, one.longest)
 	}
 	bad(d.Users < 1 || d.Users > 10_000_000, "directory.users: %d is not between 1 and 10000000", d.Users)
+	bad(d.Consortium && d.Source == "local", "directory.consortium: means nothing with directory.source local")
 	bad(d.Source == folioSource && c.Login.DeactivateAfter > 0, "login.deactivate_after: not with directory.source folio, whose users are not changed from here")
 	return faults
 }
@@ -94,6 +95,14 @@ type borrowed struct {
 var _ directory.Expander = (*borrowed)(nil)
 
 func (b *borrowed) elsewhere(tenant string) bool { return tenant != directory.SuperTenant }
+
+// homeTenant is where a user of a consortium logs in.
+func (b *borrowed) homeTenant(ctx context.Context, tenant, username, userID, wanted string) (string, error) {
+	if !b.elsewhere(tenant) {
+		return tenant, nil
+	}
+	return b.folio.HomeTenant(ctx, tenant, username, userID, wanted)
+}
 
 // User finds by id.
 func (b *borrowed) User(ctx context.Context, tenant, id string) (directory.User, error) {

@@ -480,6 +480,56 @@ func TestTheSupertenantIsOurOwn(t *testing.T) {
 	}
 }
 
+// mod-login's checks for consortia.
+func TestLoginsOfAConsortiumGoToTheHomeTenant(t *testing.T) {
+	l := openLibrary(t, func(c *server.Config) { c.Directory.Consortium = true })
+	const memberID, severalID = "0b0b5c3e-7f9b-4a53-9a51-3f2f6f6a0007", "0b0b5c3e-7f9b-4a53-9a51-3f2f6f6a0008"
+	l.folio.AddTenant("member")
+	for id, name := range map[string]string{memberID: "member", severalID: "several"} {
+		l.folio.AddUser("member", foliotest.User{ID: id, Username: name, Active: foliotest.Active(true)})
+		l.folio.AddUserTenant("diku", foliotest.UserTenant{UserID: id, Username: name, TenantID: "member"})
+	}
+	l.folio.AddUserTenant("diku", foliotest.UserTenant{UserID: severalID, Username: "several", TenantID: "nowhere"})
+	ctx := l.operator()
+	l.must(l.Store().CreateTenant(ctx, directory.Tenant{ID: "member"}, audit.Event{Kind: audit.TenantCreated, Tenant: "member"}))
+	for _, id := range []string{foliotest.Users, foliotest.Permissions} {
+		_, err := l.Gateway().Install(ctx, "member", []gateway.InstallEntry{{ID: id, Action: "enable"}}, &gateway.InstallOptions{})
+		l.must(err)
+	}
+	for _, id := range []string{memberID, severalID} {
+		_, err := l.Sessions().SetPassword(ctx, "member", id, readerPW, token.SessionID{})
+		l.must(err)
+	}
+	for _, c := range []struct {
+		body   map[string]string
+		tenant string
+		status int
+	}{
+		{map[string]string{"username": "member"}, "member", 201},
+		{map[string]string{"userId": memberID}, "member", 201},
+		{map[string]string{"username": "several", "tenant": "member"}, "member", 201},
+		{map[string]string{"userId": severalID, "tenant": "member"}, "member", 201},
+		{map[string]string{"username": "several"}, "", 422},
+		{map[string]string{"username": "several", "tenant": "nowhere"}, "", 422},
+		{map[string]string{"username": "stranger", "tenant": "member"}, "", 422},
+		{map[string]string{"username": "reader"}, "diku", 201},
+		{map[string]string{"username": `*" or username=="member`}, "", 422},
+		{map[string]string{"username": "mem\u200bber"}, "", 422},
+	} {
+		c.body["password"] = readerPW
+		got := l.post("/authn/login", c.body, "X-Okapi-Tenant", "diku")
+		var in struct{ TenantID string }
+		_ = json.Unmarshal(got.body, &in)
+		if got.status != c.status || in.TenantID != c.tenant {
+			t.Errorf("%v: %d %s", c.body, got.status, got.body)
+		}
+	}
+	l.folio.Misbehave(foliotest.Users, foliotest.Fails(500))
+	if got := l.post("/authn/login", map[string]string{"username": "member", "password": readerPW}, "X-Okapi-Tenant", "diku"); got.status != http.StatusServiceUnavailable {
+		t.Errorf("while FOLIO is down: %d", got.status)
+	}
+}
+
 // All who ask about the same user at the same time share one question.
 func TestManyRequestsAskOnce(t *testing.T) {
 	l := openLibrary(t, nil)
@@ -523,7 +573,9 @@ func TestDirectorySettingsAreChecked(t *testing.T) {
 		{func(c *server.Config) { c.Directory.Stale = session.Duration(25 * time.Hour) }, "directory.stale"},
 		{func(c *server.Config) { c.Directory.Users = -1 }, "directory.users"},
 		{func(c *server.Config) { c.Directory.Source, c.Login.DeactivateAfter = "folio", 5 }, "login.deactivate_after"},
-		{func(c *server.Config) { c.Directory.Source, c.Directory.URL = "folio", "https://folio.example.org/okapi" }, ""},
+		{func(c *server.Config) {
+			c.Directory.Source, c.Directory.URL = "folio", "https://folio.example.org/okapi"
+		}, ""},
 	} {
 		config := &server.Config{Data: t.TempDir()}
 		c.set(config)
