@@ -217,8 +217,14 @@ func TestConsortiumHomeTenant(t *testing.T) {
 		w.folio.AddUserTenant("diku", foliotest.UserTenant{UserID: berta, Username: "berta", TenantID: tenant})
 	}
 	for _, c := range []struct{ name, id, wanted, want string }{
-		{"anna", "", "", "member1"}, {"", anna, "", "member1"}, {"berta", "", "", "diku"}, {"nobody", "", "", "diku"}, {"", nobody, "", "diku"},
-		{"anna", "", "member1", "member1"}, {"anna", "", "member2", "diku"}, {"berta", "", "member2", "member2"},
+		{"anna", "", "", "member1"},
+		{"", anna, "", "member1"},
+		{"berta", "", "", "diku"},
+		{"nobody", "", "", "diku"},
+		{"", nobody, "", "diku"},
+		{"anna", "", "member1", "member1"},
+		{"anna", "", "member2", "diku"},
+		{"berta", "", "member2", "member2"},
 	} {
 		if got, err := w.HomeTenant(t.Context(), "diku", c.name, c.id, c.wanted); err != nil || got != c.want {
 			t.Errorf("%s%s is at home in %s, %v; want %s", c.name, c.id, got, err, c.want)

@@ -480,6 +480,20 @@ func TestTheSupertenantIsOurOwn(t *testing.T) {
 	}
 }
 
+func TestT34KnownAndUnknownNamesCostFOLIOTheSame(t *testing.T) {
+	l := openLibrary(t, nil)
+	l.folio.AddUser("diku", foliotest.User{ID: "0b0b5c3e-7f9b-4a53-9a51-3f2f6f6a0007", Username: "inactive"})
+	for _, name := range []string{"reader", "nobody", "inactive"} {
+		l.folio.Forget()
+		if got := l.post("/authn/login", map[string]string{"username": name, "password": "wrong"}, "X-Okapi-Tenant", "diku"); got.status != http.StatusUnprocessableEntity {
+			t.Errorf("%s: %d", name, got.status)
+		}
+		if n := len(l.folio.Requests("")); n != 2 {
+			t.Errorf("%s: %d questions, want 2", name, n)
+		}
+	}
+}
+
 // mod-login's checks for consortia.
 func TestLoginsOfAConsortiumGoToTheHomeTenant(t *testing.T) {
 	l := openLibrary(t, func(c *server.Config) { c.Directory.Consortium = true })
