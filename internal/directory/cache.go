@@ -68,8 +68,8 @@ type Cache struct {
 // written to mean a user of another.
 type userKey struct{ tenant, id string }
 
-// expansionKey names permissions by their names, each with a comma behind,
-// which no name has in it.
+// expansionKey names permissions by their names, with a byte between them that
+// no name has. A comma would not do: FOLIO's SYS# names have some.
 type expansionKey struct{ tenant, names string }
 
 // Load reads all tenants. Users and permission sets are read when they are
@@ -158,7 +158,7 @@ func (c *Cache) Expand(ctx context.Context, tenant string, names []string) (Set,
 	if !ok {
 		return d.value.expand(names), nil
 	}
-	key := expansionKey{tenant, strings.Join(names, ",")}
+	key := expansionKey{tenant, strings.Join(names, "\x00")}
 	if kept, ok := c.expansions.get(key); ok {
 		return kept.value, nil
 	}
