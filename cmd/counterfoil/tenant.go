@@ -10,6 +10,7 @@ type tenantCommand struct {
 	Create      tenantCreateCommand `cmd:"" help:"Create a tenant."`
 	Delete      tenantDeleteCommand `cmd:"" help:"Delete a tenant with its users, sessions and permissions."`
 	EndSessions tenantEndCommand    `cmd:"" help:"End every session of a tenant, and their access tokens, at once."`
+	Forget      tenantForgetCommand `cmd:"" help:"Have all nodes read the users and permissions of a tenant anew, where they are FOLIO's."`
 }
 
 type tenantListCommand struct{ place }
@@ -88,6 +89,20 @@ func (c *tenantEndCommand) Run(p *program) error {
 		return err
 	}
 	return p.end(c.place, "/counterfoil/tenants/"+escape(c.ID)+"/sessions", c.waiting)
+}
+
+type tenantForgetCommand struct {
+	place
+	ID string `arg:"" help:"Tenant."`
+}
+
+func (c *tenantForgetCommand) Run(p *program) error {
+	return p.with(c.place, func(a *api) error {
+		if err := a.call(p.ctx, http.MethodDelete, "/counterfoil/tenants/"+escape(c.ID)+"/memory", nil, nil); err != nil {
+			return err
+		}
+		return p.done(c.place, nil, "users and permissions of tenant %s are read anew", c.ID)
+	})
 }
 
 type bootstrapCommand struct {

@@ -20,6 +20,7 @@ type userCommand struct {
 	Grant      userGrantCommand      `cmd:"" help:"Grant permissions."`
 	Ungrant    userUngrantCommand    `cmd:"" help:"Take permissions back; effective on the next request."`
 	Delete     userDeleteCommand     `cmd:"" help:"Delete a user."`
+	Forget     userForgetCommand     `cmd:"" help:"Have all nodes read a user anew, where users are FOLIO's."`
 }
 
 // who names a user.
@@ -164,6 +165,17 @@ func (c *userActivateCommand) Run(p *program) error {
 			return err
 		}
 		return p.done(c.place, text, "%s can log in", c.User)
+	})
+}
+
+type userForgetCommand struct{ who }
+
+func (c *userForgetCommand) Run(p *program) error {
+	return p.with(c.place, func(a *api) error {
+		if err := a.call(p.ctx, http.MethodDelete, c.path()+"/memory", nil, nil); err != nil {
+			return err
+		}
+		return p.done(c.place, nil, "%s is read anew", c.User)
 	})
 }
 

@@ -45,6 +45,7 @@ type Store interface {
 	DeleteTenant(ctx context.Context, id string, event audit.Event) error
 	SavePermissionSet(ctx context.Context, tenant string, set directory.PermissionSet, event audit.Event) error
 	DeletePermissionSet(ctx context.Context, tenant, name string, event audit.Event) error
+	Forget(ctx context.Context, tenant, userID string, event audit.Event) error
 }
 
 // Handler serves the API.
@@ -53,6 +54,11 @@ type Handler struct {
 	Directory *directory.Cache
 	Tokens    *token.Ring
 	Store     Store
+	// Users is where users are read from; nil is Store.
+	Users directory.Source
+	// Elsewhere is whether the users of a tenant are kept by another system, so
+	// that they can be read and not changed here; nil is that none are.
+	Elsewhere func(tenant string) bool
 	Now       func() time.Time
 	// Token is the bearer token of this run. Whoever can read the data
 	// directory has it; nobody else does.
@@ -76,6 +82,8 @@ func (h *Handler) Mount(mux *http.ServeMux) {
 		"POST /counterfoil/tenants":                                  h.createTenant,
 		"DELETE /counterfoil/tenants/{tenant}":                       h.deleteTenant,
 		"DELETE /counterfoil/tenants/{tenant}/sessions":              h.endTenant,
+		"DELETE /counterfoil/tenants/{tenant}/memory":                h.forgetTenant,
+		"DELETE /counterfoil/tenants/{tenant}/users/{user}/memory":   h.forgetUser,
 		"GET /counterfoil/tenants/{tenant}/users":                    h.listUsers,
 		"POST /counterfoil/tenants/{tenant}/users":                   h.createUser,
 		"GET /counterfoil/tenants/{tenant}/users/{user}":             h.showUser,

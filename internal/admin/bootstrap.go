@@ -121,6 +121,9 @@ func (h *Handler) bootstrap(w http.ResponseWriter, r *http.Request) error {
 	if err := errors.Join(directory.ValidTenantID(in.Tenant), directory.ValidUser(u), h.Sessions.Rules.Check(in.Password, in.Username)); err != nil {
 		return &problem{http.StatusUnprocessableEntity, "invalid", err.Error()}
 	}
+	if err := h.ours(in.Tenant); err != nil {
+		return err
+	}
 	actor := audit.ActorFrom(r.Context())
 	actor.Kind, actor.Name = "operator", "bootstrap"
 	err := h.Bootstrap.use(in.Code, func() error { return h.createFirst(r, u, in.Password) })

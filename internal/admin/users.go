@@ -27,6 +27,9 @@ func (h *Handler) listUsers(w http.ResponseWriter, r *http.Request) error {
 	if err := h.knownTenant(tenant); err != nil {
 		return err
 	}
+	if err := h.ours(tenant); err != nil {
+		return err
+	}
 	limit, err := number(r, "limit", 100, 1000)
 	if err != nil {
 		return err
@@ -45,12 +48,62 @@ func (h *Handler) listUsers(w http.ResponseWriter, r *http.Request) error {
 // user finds by id or by name, because people know names.
 func (h *Handler) user(ctx context.Context, tenant, user string) (directory.User, error) {
 	if id, err := uuid.Parse(user); err == nil {
-		u, err := h.Store.User(ctx, tenant, id.String())
+		u, err := h.users().User(ctx, tenant, id.String())
 		if !errors.Is(err, directory.ErrNotFound) {
-			return u, err
+			return u, h.fault(err)
 		}
 	}
-	return h.Store.UserByName(ctx, tenant, user)
+	u, err := h.users().UserByName(ctx, tenant, user)
+	return u, h.fault(err)
+}
+
+func (h *Handler) users() directory.Source {
+	if h.Users != nil {
+		return h.Users
+	}
+	return h.Store
+}
+
+// fault makes of what another system failed in something that may pass.
+func (h *Handler) fault(err error) error {
+	if err == nil || h.Users == nil || errors.Is(err, directory.ErrNotFound) || errors.Is(err, directory.ErrInvalid) {
+		return err
+	}
+	return errors.Join(&problem{http.StatusServiceUnavailable, "unavailable", "FOLIO cannot be asked about users now, the log of the program tells more"}, err)
+}
+
+// ours refuses to change, or list, users who are kept elsewhere.
+func (h *Handler) ours(tenant string) error {
+	if h.Elsewhere != nil && h.Elsewhere(tenant) {
+		return &problem{http.StatusConflict, "elsewhere", "the users of this tenant are kept by FOLIO: list and change them there"}
+	}
+	return nil
+}
+
+// forgetUser has all nodes read a user anew.
+func (h *Handler) forgetUser(w http.ResponseWriter, r *http.Request) error {
+	u, err := h.user(r.Context(), r.PathValue("tenant"), r.PathValue("user"))
+	if err != nil {
+		return err
+	}
+	return h.forget(w, r, u.Tenant, u.ID)
+}
+
+// forgetTenant has all nodes read all users and permissions of a tenant anew.
+func (h *Handler) forgetTenant(w http.ResponseWriter, r *http.Request) error {
+	tenant := r.PathValue("tenant")
+	if err := h.knownTenant(tenant); err != nil {
+		return err
+	}
+	return h.forget(w, r, tenant, "")
+}
+
+func (h *Handler) forget(w http.ResponseWriter, r *http.Request, tenant, userID string) error {
+	if err := h.Store.Forget(r.Context(), tenant, userID, event(r, audit.DirectoryForgot, tenant, userID)); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
 }
 
 func (h *Handler) showUser(w http.ResponseWriter, r *http.Request) error {
@@ -58,9 +111,9 @@ func (h *Handler) showUser(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	grants, err := h.Store.Grants(r.Context(), u.Tenant, u.ID)
+	grants, err := h.users().Grants(r.Context(), u.Tenant, u.ID)
 	if err != nil && !errors.Is(err, directory.ErrNotFound) {
-		return err
+		return h.fault(err)
 	}
 	return answer(w, http.StatusOK, userView{User: u, Tenant: u.Tenant, Permissions: grants.Permissions, Elevated: grants.Elevated})
 }
@@ -79,7 +132,7 @@ func (h *Handler) createUser(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	in.Tenant = r.PathValue("tenant")
-	if err := h.knownTenant(in.Tenant); err != nil {
+	if err := errors.Join(h.knownTenant(in.Tenant), h.ours(in.Tenant)); err != nil {
 		return err
 	}
 	if in.ID == "" {
@@ -104,6 +157,9 @@ func validGrants(g directory.Grants) error {
 }
 
 func (h *Handler) updateUser(w http.ResponseWriter, r *http.Request) error {
+	if err := h.ours(r.PathValue("tenant")); err != nil {
+		return err
+	}
 	u, err := h.user(r.Context(), r.PathValue("tenant"), r.PathValue("user"))
 	if err != nil {
 		return err
@@ -123,6 +179,9 @@ func (h *Handler) updateUser(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *Handler) deleteUser(w http.ResponseWriter, r *http.Request) error {
+	if err := h.ours(r.PathValue("tenant")); err != nil {
+		return err
+	}
 	u, err := h.user(r.Context(), r.PathValue("tenant"), r.PathValue("user"))
 	if err != nil {
 		return err
@@ -158,6 +217,9 @@ func (h *Handler) setGrants(w http.ResponseWriter, r *http.Request) error {
 	// A list that was left out must not take everything away.
 	if g.Permissions == nil || g.Elevated == nil {
 		return &problem{http.StatusUnprocessableEntity, "invalid", "send both lists, permissions and elevated: they replace what was granted"}
+	}
+	if err := h.ours(r.PathValue("tenant")); err != nil {
+		return err
 	}
 	u, err := h.user(r.Context(), r.PathValue("tenant"), r.PathValue("user"))
 	if err != nil {

@@ -45,6 +45,7 @@ const (
 	UserDeleted       Kind = "user_deleted"
 	UserDeactivated   Kind = "user_deactivated"
 	PermissionChanged Kind = "permission_changed"
+	DirectoryForgot   Kind = "directory_forgotten" // an operator had what is remembered of users elsewhere read anew
 	TenantCreated     Kind = "tenant_created"
 	TenantChanged     Kind = "tenant_changed"
 	TenantDeleted     Kind = "tenant_deleted"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +13,9 @@ import (
 const (
 	defaultSize = 50_000
 	defaultTTL  = time.Minute
+	// expansionsKept bounds the lists of permissions whose meaning an Expander
+	// told: one for each route that lends a module anything.
+	expansionsKept = 10_000
 	// definitionsKept bounds the tenants whose permission sets are in memory.
 	definitionsKept = 1000
 )
@@ -46,16 +50,27 @@ type Cache struct {
 	// TTL is how old an answer may be, for a source that tells no changes; 0
 	// is a minute. Negative, answers do not age: every change must be told.
 	TTL time.Duration
+	// Stale is how much older an answer may be while the source fails. After
+	// that the failure is the answer: never "nobody", never "nothing granted".
+	Stale time.Duration
+	// OnStale is told of every answer that outlived its TTL in this way, at
+	// most once a second for each; nil is nobody.
+	OnStale func()
 
 	reload      sync.Mutex
 	tenants     atomic.Pointer[map[string]Tenant]
 	users       memory[userKey, *Access]
 	definitions memory[string, *definitions]
+	expansions  memory[expansionKey, Set]
 }
 
 // userKey keeps tenant and user apart, so that no id of one tenant can be
 // written to mean a user of another.
 type userKey struct{ tenant, id string }
+
+// expansionKey names permissions by their names, with a byte between them that
+// no name has. A comma would not do: FOLIO's SYS# names have some.
+type expansionKey struct{ tenant, names string }
 
 // Load reads all tenants. Users and permission sets are read when they are
 // first asked for.
@@ -64,10 +79,13 @@ func (c *Cache) Load(ctx context.Context) error {
 	if size == 0 {
 		size = defaultSize
 	}
-	if err := c.users.init(size); err != nil {
+	if err := c.users.init(size, c.Now, c.OnStale); err != nil {
 		return fmt.Errorf("directory cache of %d users: %w", size, err)
 	}
-	if err := c.definitions.init(definitionsKept); err != nil {
+	if err := c.definitions.init(definitionsKept, c.Now, c.OnStale); err != nil {
+		return err
+	}
+	if err := c.expansions.init(expansionsKept, c.Now, c.OnStale); err != nil {
 		return err
 	}
 	return c.ReloadTenants(ctx)
@@ -101,6 +119,7 @@ func (c *Cache) ReloadTenants(ctx context.Context) error {
 		return !exists || before != nil && !t.CreatedAt.Equal((*before)[id].CreatedAt)
 	}
 	c.definitions.forgetAll(gone)
+	c.expansions.forgetAll(func(k expansionKey) bool { return gone(k.tenant) })
 	c.users.forgetAll(func(k userKey) bool { return gone(k.tenant) })
 	return nil
 }
@@ -123,7 +142,7 @@ func (c *Cache) Access(ctx context.Context, tenant, userID string) (*Access, err
 // Cached is Access without waiting: false if the source would have to be
 // asked. It does not allocate.
 func (c *Cache) Cached(tenant, userID string) (*Access, bool) {
-	a, ok := c.users.get(userKey{tenant, userID}, c.Now)
+	a, ok := c.users.get(userKey{tenant, userID})
 	return a.value, ok
 }
 
@@ -135,7 +154,23 @@ func (c *Cache) Expand(ctx context.Context, tenant string, names []string) (Set,
 	if err != nil {
 		return Set{}, err
 	}
-	return d.value.expand(names), nil
+	source, ok := c.Source.(Expander)
+	if !ok {
+		return d.value.expand(names), nil
+	}
+	key := expansionKey{tenant, strings.Join(names, "\x00")}
+	if kept, ok := c.expansions.get(key); ok {
+		return kept.value, nil
+	}
+	s, err := c.expansions.load(ctx, key, func(ctx context.Context) (answer[Set], error) {
+		until := earlier(c.until(), d.until)
+		all, err := source.Expand(ctx, tenant, names)
+		if err != nil {
+			return answer[Set]{}, fmt.Errorf("expand permissions: %w", err)
+		}
+		return aged(c, d.value.expand(all), until).noOlder(d.stale), nil
+	})
+	return s.value, err
 }
 
 // ForgetUser is for a user who was created, changed or deleted, or whose
@@ -148,12 +183,14 @@ func (c *Cache) ForgetUser(tenant, id string) {
 func (c *Cache) ForgetPermissions(tenant string) {
 	// In this order: whoever is read in between is read with the new sets.
 	c.definitions.forget(tenant)
+	c.expansions.forgetAll(func(k expansionKey) bool { return k.tenant == tenant })
 	c.users.forgetAll(func(k userKey) bool { return k.tenant == tenant })
 }
 
 // ForgetAll is for changes of which nobody can say any more what they were.
 func (c *Cache) ForgetAll() {
 	c.definitions.forgetAll(func(string) bool { return true })
+	c.expansions.forgetAll(func(expansionKey) bool { return true })
 	c.users.forgetAll(func(userKey) bool { return true })
 }
 
@@ -171,7 +208,11 @@ func (c *Cache) readAccess(ctx context.Context, key userKey) (answer[*Access], e
 	if user.Tenant != key.tenant || user.ID != key.id {
 		return answer[*Access]{}, fmt.Errorf("read user: the source answered with another user, of tenant %q", user.Tenant)
 	}
-	grants, err := c.Source.Grants(ctx, key.tenant, key.id)
+	read := c.Source.Grants
+	if e, ok := c.Source.(Expander); ok {
+		read = e.Expanded
+	}
+	grants, err := read(ctx, key.tenant, key.id)
 	if err != nil && !errors.Is(err, ErrNotFound) { // nothing granted yet is no fault
 		return answer[*Access]{}, fmt.Errorf("read grants: %w", err)
 	}
@@ -180,14 +221,11 @@ func (c *Cache) readAccess(ctx context.Context, key userKey) (answer[*Access], e
 	a.Ordinary, elevated = d.value.ordinary(grants.Permissions)
 	a.Elevated = d.value.expand(append(elevated, grants.Elevated...))
 	// The answer is as old as the oldest of what it was made from.
-	if d.until.Before(until) {
-		until = d.until
-	}
-	return answer[*Access]{a, until}, nil
+	return aged(c, a, earlier(until, d.until)).noOlder(d.stale), nil
 }
 
 func (c *Cache) define(ctx context.Context, tenant string) (answer[*definitions], error) {
-	if d, ok := c.definitions.get(tenant, c.Now); ok {
+	if d, ok := c.definitions.get(tenant); ok {
 		return d, nil
 	}
 	return c.definitions.load(ctx, tenant, func(ctx context.Context) (answer[*definitions], error) {
@@ -200,7 +238,7 @@ func (c *Cache) define(ctx context.Context, tenant string) (answer[*definitions]
 		if err != nil {
 			return answer[*definitions]{}, fmt.Errorf("read permission sets: %w", err)
 		}
-		return answer[*definitions]{define(append(sets, c.Builtin...)), until}, nil
+		return aged(c, define(append(sets, c.Builtin...)), until), nil
 	})
 }
 
@@ -213,4 +251,27 @@ func (c *Cache) until() time.Time {
 		return c.Now().Add(defaultTTL)
 	}
 	return c.Now().Add(c.TTL)
+}
+
+// aged is an answer that is too old at until.
+func aged[V any](c *Cache, value V, until time.Time) answer[V] {
+	a := answer[V]{value: value, until: until}
+	if !until.IsZero() && c.Stale > 0 {
+		a.stale = until.Add(c.Stale)
+	}
+	return a
+}
+
+// noOlder bounds an answer by how old one that it was made from may get.
+func (a answer[V]) noOlder(stale time.Time) answer[V] {
+	a.stale = earlier(a.stale, stale)
+	return a
+}
+
+// earlier is the earlier time; zero is never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -24,13 +25,22 @@ type memory[K comparable, V any] struct {
 	mu      sync.Mutex
 	kept    *simplelru.LRU[K, answer[V]]
 	loading map[K]*load[V]
+	now     func() time.Time
+	// stale is told of every answer that is given beyond its time.
+	stale func()
 }
 
 // answer is a value and when it is too old; zero means that it does not age.
 type answer[V any] struct {
 	value V
 	until time.Time
+	// stale is until when it may be given beyond that, while the source fails.
+	stale time.Time
 }
+
+// staleFor is for how long an answer is given beyond its time before the source
+// is asked again.
+const staleFor = time.Second
 
 type load[V any] struct {
 	done chan struct{}
@@ -38,18 +48,18 @@ type load[V any] struct {
 	err error
 }
 
-func (m *memory[K, V]) init(size int) error {
+func (m *memory[K, V]) init(size int, now func() time.Time, stale func()) error {
 	kept, err := simplelru.NewLRU[K, answer[V]](size, nil)
-	m.kept, m.loading = kept, make(map[K]*load[V])
+	m.kept, m.loading, m.now, m.stale = kept, make(map[K]*load[V]), now, stale
 	return err
 }
 
 // get returns what is kept. It does not allocate.
-func (m *memory[K, V]) get(key K, now func() time.Time) (a answer[V], ok bool) {
+func (m *memory[K, V]) get(key K) (a answer[V], ok bool) {
 	m.mu.Lock()
 	a, ok = m.kept.Get(key)
 	m.mu.Unlock()
-	if ok && !a.until.IsZero() && !now().Before(a.until) {
+	if ok && !a.until.IsZero() && !m.now().Before(a.until) {
 		return answer[V]{}, false
 	}
 	return a, ok
@@ -81,12 +91,36 @@ func (m *memory[K, V]) run(ctx context.Context, key K, l *load[V], read func(con
 	m.mu.Lock()
 	if m.loading[key] == l {
 		delete(m.loading, key)
-		if l.err == nil {
-			m.kept.Add(key, l.answer)
-		}
+		m.settle(key, l)
 	}
 	m.mu.Unlock()
 	close(l.done)
+}
+
+// settle keeps an answer. Where the source failed, the last one counts a little
+// longer, if it is not too old for that. One who is gone is no failure.
+func (m *memory[K, V]) settle(key K, l *load[V]) {
+	if l.err == nil {
+		m.kept.Add(key, l.answer)
+		return
+	}
+	if errors.Is(l.err, ErrNotFound) {
+		m.kept.Remove(key)
+		return
+	}
+	now := m.now()
+	last, ok := m.kept.Peek(key)
+	if !ok || !now.Before(last.stale) {
+		return
+	}
+	if last.until = now.Add(staleFor); last.until.After(last.stale) {
+		last.until = last.stale
+	}
+	m.kept.Add(key, last)
+	l.answer, l.err = last, nil
+	if m.stale != nil {
+		m.stale()
+	}
 }
 
 // forget drops one key and disowns its load.

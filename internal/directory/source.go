@@ -14,6 +14,16 @@ type Source interface {
 	PermissionSets(ctx context.Context, tenant string) ([]PermissionSet, error)
 }
 
+// Expander is a Source that knows more permission sets than PermissionSets lists,
+// and tells what they stand for when it is asked. What it answers is expanded by
+// the listed ones once more.
+type Expander interface {
+	// Expanded is Grants with all that was granted stands for.
+	Expanded(ctx context.Context, tenant, userID string) (Grants, error)
+	// Expand returns names with all that they stand for.
+	Expand(ctx context.Context, tenant string, names []string) ([]string, error)
+}
+
 // Module is a registered module: its id (product and version) and its
 // descriptor as it was given, in Okapi's format.
 type Module struct {

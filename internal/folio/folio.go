@@ -16,6 +16,7 @@
 package folio
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -41,7 +42,11 @@ type Handler struct {
 	// as https://ui.example.org, which may act with the user's cookies. Our
 	// own origin is trusted anyway. What is no origin is trusted by nobody.
 	TrustedOrigins []string
-	Now            func() time.Time
+	// HomeTenant is the tenant of a consortium in which a user logs in who was
+	// named in tenant, and perhaps with the tenant that is wanted; nil is that
+	// there are no consortia.
+	HomeTenant func(ctx context.Context, tenant, username, userID, wanted string) (string, error)
+	Now        func() time.Time
 	// Log is for faults at our end; nil is silence.
 	Log *slog.Logger
 	// Guard runs serve for a caller whose access token holds and who has all

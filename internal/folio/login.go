@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/counterfoil/counterfoil/internal/audit"
+	"github.com/counterfoil/counterfoil/internal/directory"
 	"github.com/counterfoil/counterfoil/internal/session"
 )
 
@@ -91,8 +92,8 @@ func (h *Handler) usersLogin(w http.ResponseWriter, r *http.Request) error {
 }
 
 // readLogin reads what all logins have in common. A tenant in the body must be
-// that of the header: FOLIO looks it up in the tenants of a consortium, and
-// without one both can only mean the same.
+// that of the header, unless there are consortia: without one both can only mean
+// the same.
 func (h *Handler) readLogin(w http.ResponseWriter, r *http.Request) (tenant string, body credentials, err error) {
 	if tenant, err = h.knownTenant(r); err != nil {
 		return "", body, err
@@ -100,7 +101,7 @@ func (h *Handler) readLogin(w http.ResponseWriter, r *http.Request) (tenant stri
 	if _, err = decode(w, r, &body); err != nil {
 		return "", body, h.countUnparsable(r, err)
 	}
-	if body.Tenant != "" && body.Tenant != tenant {
+	if h.HomeTenant == nil && body.Tenant != "" && body.Tenant != tenant {
 		return "", body, plain(http.StatusBadRequest, "Different tenants in X-Okapi-Tenant and in the body. Use only one of them")
 	}
 	return tenant, body, nil
@@ -131,6 +132,16 @@ func complete(c credentials) error {
 // the device alone: clients log in anew with those of an old session attached,
 // which this neither needs nor ends.
 func (h *Handler) logIn(r *http.Request, tenant string, c credentials, client string) (*session.Tokens, error) {
+	if h.HomeTenant != nil {
+		home, err := h.HomeTenant(r.Context(), tenant, c.Username, strings.ToLower(c.UserID), c.Tenant)
+		switch {
+		case errors.Is(err, directory.ErrInvalid): // nobody's name, which is for Login to say
+		case err != nil:
+			return nil, errors.Join(session.ErrUnavailable, err)
+		default:
+			tenant = home
+		}
+	}
 	jar, _ := session.ReadCookies(r) // a doubtful one is none, and gets a new device
 	return h.Sessions.Login(r.Context(), session.LoginRequest{
 		Tenant: tenant, Username: c.Username, UserID: strings.ToLower(c.UserID), Password: c.Password,

@@ -111,8 +111,17 @@ type permissions struct {
 	expanded *directory.Set
 }
 
+// OwnModule is the module id in tokens with which the program itself asks
+// modules about users and permissions. What they carry is meant by its name: to
+// look up what it stands for could need that very question answered.
+const OwnModule = "counterfoil"
+
 func permissionsOf(c *session.Caller) permissions {
 	p := permissions{tenant: c.Claims.Tenant, carried: c.Claims.Permissions}
+	if c.Claims.Kind == token.KindModule && c.Claims.Module == OwnModule {
+		named := directory.Expand(nil, p.carried)
+		p.expanded = &named
+	}
 	if c.Access != nil {
 		p.own = c.Access.Ordinary
 	}

@@ -54,6 +54,9 @@ type Config struct {
 		Routes []gateway.PartnerRoute `yaml:"routes" doc:"routes by which partners of FOLIO's edge modules call, with keys in the URL if need be; see [API keys](api-keys.md). Empty: keys in the Authorization header only"`
 	} `yaml:"api_keys"`
 
+	// Directory says where users and their permissions are.
+	Directory DirectorySettings `yaml:"directory"`
+
 	Policy  session.PolicyPatch            `yaml:"policy" doc:"lifetimes and refresh rule for all tenants, see the policy guide"`
 	Tenants map[string]session.PolicyPatch `yaml:"tenants" doc:"the same for single tenants"`
 
@@ -99,6 +102,18 @@ type PostgresSettings struct {
 
 	// password and certificates are from the environment.
 	password, certificates string
+}
+
+// DirectorySettings say where users and permissions are kept, and how what
+// FOLIO says of them is remembered.
+type DirectorySettings struct {
+	Source     string           `yaml:"source" default:"local" doc:"where users and permissions are: local, in the database of Counterfoil, or folio, in FOLIO's mod-users and mod-permissions. Passwords, tenants and the users of the supertenant are always in the database"`
+	URL        string           `yaml:"url" doc:"where FOLIO's modules are asked: Okapi, with path prefix if there is one; default is the internal listener, through which the gateway reaches them itself"`
+	Timeout    session.Duration `yaml:"timeout" default:"3s" doc:"how long one question to FOLIO may take, 100ms to 30s"`
+	TTL        session.Duration `yaml:"ttl" default:"60s" doc:"how old what FOLIO said of a user may get, 1s to 1h: a change there has effect within that time"`
+	Stale      session.Duration `yaml:"stale" default:"5m" doc:"how much older it may get while FOLIO does not answer, 1s to 24h; after that requests of users are answered with 503"`
+	Consortium bool             `yaml:"consortium" default:"false" doc:"at a login, ask FOLIO's user-tenants for the tenant of the consortium in which the user is at home"`
+	Users      int              `yaml:"users" default:"50000" doc:"users who are remembered at a time"`
 }
 
 // TLSConfig names certificate files. They are read again when they change.
@@ -153,6 +168,18 @@ func (c *Config) SetDefaults() {
 	fill(&c.Node, hostName())
 	fill(&c.Log.Level, "info")
 	fill(&c.Log.Format, "json")
+	fill(&c.Directory.Source, "local")
+	for _, one := range []struct {
+		field *session.Duration
+		value time.Duration
+	}{{&c.Directory.Timeout, 3 * time.Second}, {&c.Directory.TTL, time.Minute}, {&c.Directory.Stale, 5 * time.Minute}} {
+		if *one.field == 0 {
+			*one.field = session.Duration(one.value)
+		}
+	}
+	if c.Directory.Users == 0 {
+		c.Directory.Users = 50_000
+	}
 	if c.Login.MinPassword == 0 {
 		c.Login.MinPassword = 15
 	}

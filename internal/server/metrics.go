@@ -29,6 +29,10 @@ type metrics struct {
 	turnedBack prometheus.Counter
 	settings   *prometheus.GaugeVec
 
+	questions *prometheus.CounterVec
+	answering *prometheus.HistogramVec
+	stale     prometheus.Counter
+
 	// hit, miss and series are the children of the vectors above, so that no
 	// request looks them up by strings.
 	hit, miss prometheus.Counter
@@ -71,8 +75,19 @@ func newMetrics() *metrics {
 		settings: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "counterfoil_database_setting_safe", Help: "1 if a setting of the database lets nothing be lost that was acknowledged, as seen at the start.",
 		}, []string{"setting"}),
+		questions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "counterfoil_directory_questions_total", Help: "Questions to FOLIO about users and permissions by outcome; skipped are those that were not asked because FOLIO did not answer lately.",
+		}, []string{"question", "outcome"}),
+		answering: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "counterfoil_directory_answer_seconds", Help: "Time in which FOLIO answered.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+		}, []string{"question"}),
+		stale: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "counterfoil_directory_stale_total", Help: "Answers of FOLIO that were used beyond their time because it did not answer, at most one a second for each user.",
+		}),
 	}
 	m.registry.MustRegister(m.requests, m.duration, m.refresh, m.logins, m.ended, m.cache, m.flushed, m.failed, m.turnedBack, m.settings,
+		m.questions, m.answering, m.stale,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.hit, m.miss = m.cache.WithLabelValues("hit"), m.cache.WithLabelValues("miss")
 	return m
@@ -123,6 +138,14 @@ func (m *metrics) durable(setting string, safe bool) {
 		value = 1
 	}
 	m.settings.WithLabelValues(setting).Set(value)
+}
+
+// asked counts one question to FOLIO.
+func (m *metrics) asked(question, outcome string, took time.Duration) {
+	m.questions.WithLabelValues(question, outcome).Inc()
+	if outcome != "skipped" {
+		m.answering.WithLabelValues(question).Observe(took.Seconds())
+	}
 }
 
 func (m *metrics) Refreshed(outcome string) { m.refresh.WithLabelValues(outcome).Inc() }

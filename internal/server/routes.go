@@ -48,11 +48,15 @@ func (s *Server) mount() error {
 	cookies := session.Cookies{Prefix: prefix, SameSite: sameSites[s.config.Cookies.SameSite], Insecure: s.config.Cookies.Insecure}
 	surface := func(internal bool) http.Handler {
 		mux := http.NewServeMux()
-		(&folio.Handler{
+		front := &folio.Handler{
 			Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Cookies: cookies, Prefix: prefix,
 			TrustedOrigins: s.ownOrigins(), Now: s.db.Now, Log: s.log,
 			Guard: s.gateway.Guard(internal), ModuleGuard: s.gateway.ModuleGuard(internal),
-		}).Mount(mux)
+		}
+		if s.config.Directory.Consortium {
+			front.HomeTenant = s.borrowed.homeTenant
+		}
+		front.Mount(mux)
 		(&oauth.Handler{Ring: s.ring}).Mount(mux)
 		mux.Handle("/_/", s.gateway.PublicManagement(internal))
 		mux.Handle("/", bodyWithin(0, s.gateway.Routed(internal)))

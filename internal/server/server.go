@@ -25,7 +25,6 @@ import (
 	"github.com/counterfoil/counterfoil/internal/audit"
 	"github.com/counterfoil/counterfoil/internal/credential"
 	"github.com/counterfoil/counterfoil/internal/directory"
-	"github.com/counterfoil/counterfoil/internal/folio"
 	"github.com/counterfoil/counterfoil/internal/gateway"
 	"github.com/counterfoil/counterfoil/internal/session"
 	"github.com/counterfoil/counterfoil/internal/store"
@@ -41,6 +40,8 @@ type Server struct {
 	db       store.DB
 	ring     *token.Ring
 	people   *directory.Cache
+	users    directory.Source
+	borrowed *borrowed // nil where users are our own
 	sessions *session.Service
 	gateway  *gateway.Gateway
 	admin    *admin.Handler
@@ -107,8 +108,7 @@ func OpenOffline(ctx context.Context, c *Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.people = &directory.Cache{Source: s.db, Builtin: []directory.PermissionSet{folio.Permissions, admin.Permissions}, Now: s.db.Now, TTL: -1}
-	if err := s.people.Load(ctx); err != nil {
+	if err := s.openDirectory(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.openRing(ctx, master); err != nil {
@@ -124,6 +124,9 @@ func OpenOffline(ctx context.Context, c *Config) (_ *Server, err error) {
 		Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Store: s.db, Now: s.db.Now,
 		Token: newAdminToken(), Log: log,
 		Bootstrap: &admin.Bootstrap{File: filepath.Join(c.Data, "bootstrap"), Now: s.db.Now},
+	}
+	if s.borrowed != nil {
+		s.admin.Users, s.admin.Elsewhere = s.borrowed, s.borrowed.elsewhere
 	}
 	return s, nil
 }
@@ -184,8 +187,9 @@ func (s *Server) openSessions(ctx context.Context, master []byte) error {
 		limits.Deactivation = credential.Deactivation{After: c.Login.DeactivateAfter, Window: 10 * time.Minute}
 	}
 	s.sessions = &session.Service{
-		Store: s.db, Feed: s.db, Cluster: s.db, Trust: c.TrustMemory.Std(), Accounts: s.db, Events: s.db, Users: s.db,
-		Tokens: s.ring, Directory: s.people, Policies: policies,
+		Store: s.db, Feed: s.db, Cluster: s.db, Trust: c.TrustMemory.Std(), Accounts: s.db, Events: s.db, Users: s.users,
+		UsersElsewhere: s.borrowed != nil,
+		Tokens:         s.ring, Directory: s.people, Policies: policies,
 		Passwords: &credential.Hasher{}, Rules: credential.Rules{MinLength: c.Login.MinPassword, AllowWeak: c.Demo}, Limits: limits,
 		Now: s.db.Now, Log: s.log, Observe: s.metrics, KeepEnded: time.Duration(c.KeepEnded),
 		VerifiedTokens: c.VerifiedTokens, Keys: &session.APIKeys{Store: s.db, Hasher: hasher},
@@ -240,6 +244,9 @@ func (s *Server) listen() error {
 			return fmt.Errorf("%s listener: %w", one.name, err)
 		}
 		s.listeners[one.name] = l
+	}
+	if s.borrowed != nil && s.config.Directory.URL == "" {
+		s.borrowed.folio.URL = s.URL(Internal)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/audit"
 	"github.com/counterfoil/counterfoil/internal/directory"
 	"github.com/counterfoil/counterfoil/internal/token"
 )
@@ -75,6 +76,10 @@ func (s *Service) Check(ctx context.Context, raw string, accept ...token.Kind) (
 			return Caller{}, ErrTokenInvalid
 		case err != nil:
 			return Caller{}, errors.Join(ErrUnavailable, err)
+		case !caller.Access.User.Active && own && s.UsersElsewhere:
+			if caller.Access, err = s.confirmInactive(ctx, c.Tenant, c.UserID); err != nil {
+				return Caller{}, err
+			}
 		case !caller.Access.User.Active:
 			return Caller{}, ErrTokenInvalid
 		}
@@ -88,6 +93,27 @@ func (s *Service) Check(ctx context.Context, raw string, accept ...token.Kind) (
 		s.seen.note(c.Session, c.Gen, now, 0)
 	}
 	return caller, nil
+}
+
+// confirmInactive ends the sessions of a user whom another system made inactive.
+// It asks again before: what this node remembers may be from before the user was
+// let in anew, by another node. The epoch moves with the end, so it comes to
+// this once.
+func (s *Service) confirmInactive(ctx context.Context, tenant, userID string) (*directory.Access, error) {
+	s.Directory.ForgetUser(tenant, userID)
+	access, err := s.Directory.Access(ctx, tenant, userID)
+	switch {
+	case errors.Is(err, directory.ErrNotFound):
+		return nil, ErrTokenInvalid
+	case err != nil:
+		return nil, errors.Join(ErrUnavailable, err)
+	case access.User.Active:
+		return access, nil
+	}
+	if _, err := s.EndUser(ctx, Scope{Tenant: tenant, UserID: userID}, UserDeactivated, audit.UserDeactivated); err != nil {
+		s.Log.WarnContext(ctx, "sessions of an inactive user not ended, the next use of one will", "error", err)
+	}
+	return nil, ErrTokenInvalid
 }
 
 // verifiedToken verifies a signature, or remembers that it did. The cache is

@@ -43,6 +43,9 @@ func (s *Service) Login(ctx context.Context, req LoginRequest) (*Tokens, error) 
 		s.Observe.LoggedIn(loginResult(err))
 		return nil, err
 	}
+	if s.UsersElsewhere {
+		s.Directory.ForgetUser(p.Tenant, p.ID)
+	}
 	tokens, err := s.create(ctx, p, req)
 	s.Observe.LoggedIn(loginResult(err))
 	return tokens, err
@@ -92,6 +95,9 @@ func (s *Service) create(ctx context.Context, user proven, req LoginRequest) (*T
 	return tokens, nil
 }
 
+// nobody is an id in place of that of a user who was not found.
+const nobody = "00000000-0000-0000-0000-000000000000"
+
 // prove finds the user and verifies the password. Every refusal costs the same
 // work and says the same, so that nobody learns which names exist.
 func (s *Service) prove(ctx context.Context, tenant, username, userID, password string) (user proven, err error) {
@@ -103,9 +109,14 @@ func (s *Service) prove(ctx context.Context, tenant, username, userID, password 
 		// Read again after the epoch: whatever happens to the user from here on
 		// moves it, and create notices.
 		user.epoch = s.memory.epoch(user.Tenant, user.ID)
-		if user.User, known, err = s.find(ctx, tenant, "", user.ID); err != nil {
-			return user, err
-		}
+		user.User, known, err = s.find(ctx, tenant, "", user.ID)
+	} else {
+		// Asked all the same: another system is far enough away for the time to
+		// tell who is known.
+		_, _, err = s.find(ctx, tenant, "", nobody)
+	}
+	if err != nil {
+		return user, err
 	}
 	attempt := s.attempt(ctx, tenant, username, user.User, known)
 	if d := s.Limits.Allow(s.Now(), attempt); !d.Allowed {

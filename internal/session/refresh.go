@@ -99,6 +99,10 @@ type decision struct {
 	// unknownUser is set when the directory must be asked before deciding, and
 	// missingUser when it answered that there is no such user.
 	unknownUser, missingUser bool
+	// inactive is set when another system's user is remembered as inactive, which
+	// is asked again once: it may be from before another node let the user in
+	// anew.
+	inactive bool
 	// alarms were written as events by the last run of decide.
 	alarms []audit.Kind
 	// struck is the strike that an earlier run of decide opened as the first, and
@@ -121,6 +125,9 @@ func (d *decision) commit(ctx context.Context) error {
 		if err != nil || !d.unknownUser {
 			return err
 		}
+		if d.inactive {
+			d.service.Directory.ForgetUser(d.row.Tenant, d.row.UserID)
+		}
 		_, err = d.service.Directory.Access(ctx, d.row.Tenant, d.row.UserID)
 		d.missingUser = errors.Is(err, directory.ErrNotFound)
 		if err != nil && !d.missingUser {
@@ -136,11 +143,12 @@ func (d *decision) decide(now time.Time, row *Session) Effects {
 	d.policy = s.Policies.For(row.Tenant, row.Client, row.UserID)
 	defer func() { d.row = *row }()
 	access, known := s.Directory.Cached(row.Tenant, row.UserID)
-	if !known && !d.missingUser {
-		d.unknownUser = true
+	active := known && access.User.Active
+	remembered := known && !active && s.UsersElsewhere && !d.inactive
+	if !known && !d.missingUser || remembered {
+		d.unknownUser, d.inactive = true, d.inactive || remembered
 		return Effects{}
 	}
-	active := known && access.User.Active
 	if row.RevokedAt.IsZero() && s.memory.over(row.ID, row.Tenant, row.UserID, row.TenantEpoch, row.UserEpoch) {
 		// An epoch ends sessions without touching their rows; the row learns
 		// of it here.
@@ -150,6 +158,15 @@ func (d *decision) decide(now time.Time, row *Session) Effects {
 		}
 		d.verdict = Verdict{Outcome: Ended, Row: 5, Changed: true}
 		return Effects{Save: true, Events: d.events(row, true)}
+	}
+	if s.UsersElsewhere && known && !active && row.RevokedAt.IsZero() {
+		row.RevokedAt, row.RevokedWhy = now, UserDeactivated
+		d.verdict = Verdict{Outcome: Ended, Row: 5, Changed: true}
+		e := audit.Event{
+			Kind: audit.UserDeactivated, Tenant: row.Tenant, Session: row.ID.String(), UserID: row.UserID,
+			Actor: *d.actor, Reason: "the user was found inactive",
+		}
+		return Effects{Save: true, EndUser: UserDeactivated, Events: []audit.Event{e}}
 	}
 	bound := d.bound(row)
 	heals := d.heals(row)
@@ -311,8 +328,11 @@ func (d *decision) answer() (*Tokens, error) {
 			Heal: s.Tokens.HealNonce(d.row.Binding(), v.Strike),
 		}
 	case !v.Granted():
-		if v.Outcome == Reused {
+		switch {
+		case v.Outcome == Reused:
 			s.Observe.SessionsEnded(RefreshReuse, 1)
+		case v.Outcome == Ended && v.Changed && d.row.RevokedWhy == UserDeactivated:
+			s.Observe.SessionsEnded(UserDeactivated, 1)
 		}
 		return nil, &Refused{Outcome: v.Outcome, Final: v.Final()}
 	}

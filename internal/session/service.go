@@ -28,7 +28,11 @@ type Service struct {
 	Tokens    *token.Ring
 	Users     directory.Source
 	Directory *directory.Cache
-	Passwords *credential.Hasher
+	// UsersElsewhere is whether users are kept by another system, which tells no
+	// changes. Whoever is found inactive there loses all sessions then, and at a
+	// login it is asked anew what the user may do.
+	UsersElsewhere bool
+	Passwords      *credential.Hasher
 	// Keys are the API keys; nil is none.
 	Keys *APIKeys
 	// Rules are what a new password must keep.

@@ -203,3 +203,15 @@ func (t *pgTx) saveGrants(tenant, userID string, g directory.Grants) {
 			tenant, userID, elevated, cleanTexts(names))
 	}
 }
+
+// Forget tells a change that was made elsewhere.
+func (p *Postgres) Forget(ctx context.Context, tenant, userID string, event audit.Event) error {
+	return p.do(ctx, func(t *pgTx) error {
+		if userID == "" {
+			t.changed(session.Change{Kind: session.PermissionsChanged, Tenant: tenant})
+		} else {
+			t.userChanged(tenant, userID)
+		}
+		return t.append(ctx, event)
+	})
+}

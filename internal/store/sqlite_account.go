@@ -198,3 +198,15 @@ func (t *tx) saveGrants(tenant, userID string, g directory.Grants) error {
 	}
 	return nil
 }
+
+// Forget tells a change that was made elsewhere.
+func (s *SQLite) Forget(ctx context.Context, tenant, userID string, event audit.Event) error {
+	return s.writer.do(ctx, func(t *tx) error {
+		if userID == "" {
+			t.changed(session.Change{Kind: session.PermissionsChanged, Tenant: tenant})
+		} else {
+			t.userChanged(tenant, userID)
+		}
+		return t.append(ctx, event)
+	})
+}

@@ -87,6 +87,9 @@ type AdminStore interface {
 	ListUsers(ctx context.Context, tenant, after string, limit int) ([]directory.User, error)
 	SavePermissionSet(ctx context.Context, tenant string, set directory.PermissionSet, event audit.Event) error
 	DeletePermissionSet(ctx context.Context, tenant, name string, event audit.Event) error
+	// Forget has every node forget what it remembers of a user, or of all users
+	// and permissions of a tenant where userID is empty.
+	Forget(ctx context.Context, tenant, userID string, event audit.Event) error
 }
 
 var _ DB = (*SQLite)(nil)

@@ -113,6 +113,8 @@ var feedTests = map[string]func(*testing.T, bench, engine){
 			{func() error { return b.SaveInstance(ctx, directory.Instance{ID: "i", Module: "m"}, e) }, []session.ChangeKind{session.ModulesChanged}},
 			{func() error { _, err := b.DeleteInstances(ctx, "m", "", e); return err }, []session.ChangeKind{session.ModulesChanged}},
 			{func() error { _, err := b.DeleteUser(ctx, "diku", bob, e); return err }, []session.ChangeKind{session.UserChanged, session.EpochMoved}},
+			{func() error { return b.Forget(ctx, "diku", alice, e) }, []session.ChangeKind{session.UserChanged}},
+			{func() error { return b.Forget(ctx, "diku", "", e) }, []session.ChangeKind{session.PermissionsChanged}},
 			{func() error { return b.AppendEvents(ctx, e) }, nil},
 		} {
 			must(t, step.do())
