@@ -106,7 +106,7 @@ func OpenOffline(ctx context.Context, c *Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.people = &directory.Cache{Source: s.db, Builtin: []directory.PermissionSet{folio.Permissions}, Now: s.db.Now, TTL: -1}
+	s.people = &directory.Cache{Source: s.db, Builtin: folio.PermissionSets(), Now: s.db.Now, TTL: -1}
 	if err := s.people.Load(ctx); err != nil {
 		return nil, err
 	}
@@ -230,6 +230,9 @@ func (s *Server) listen() error {
 	for _, one := range []struct{ name, address string }{
 		{Public, s.config.Listen}, {Internal, s.config.InternalListen}, {Admin, s.config.AdminListen},
 	} {
+		if one.name == Internal && s.config.behindOkapi() {
+			continue // modules call Okapi
+		}
 		l, err := net.Listen("tcp", one.address)
 		if err != nil {
 			return fmt.Errorf("%s listener: %w", one.name, err)
@@ -250,8 +253,11 @@ func (s *Server) loadCertificate() (err error) {
 }
 
 // URL returns the base URL of a listener for callers on this machine, with the
-// port that it got.
+// port that it got, empty if there is no such listener in this mode.
 func (s *Server) URL(listener string) string {
+	if s.listeners[listener] == nil {
+		return ""
+	}
 	scheme := "http"
 	if listener == Public && s.certificate != nil {
 		scheme = "https"
@@ -316,6 +322,9 @@ func (s *Server) Serve(ctx context.Context) error {
 	drain, done := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(s.config.Drain))
 	defer done()
 	for _, name := range []string{Public, Internal, Admin} {
+		if servers[name] == nil {
+			continue
+		}
 		if late := servers[name].Shutdown(drain); late != nil {
 			err = errors.Join(err, fmt.Errorf("%s listener: requests were cut off: %w", name, late), servers[name].Close())
 		}
