@@ -92,7 +92,7 @@ const (
 func ModulePaths() map[string]string {
 	return map[string]string{
 		"/token/sign": permSign, "/token/refresh": permRefresh, "/token/invalidate": "", "/token/invalidate-all": "",
-		"/token": "auth.token.post",
+		"/token": "auth.token.post", "/refreshtoken": "auth.refreshtoken.post",
 	}
 }
 

@@ -20,7 +20,7 @@ type observed struct {
 	trusted []netip.Prefix
 	// okapi says that an Okapi calls, which tells in X-Okapi-Request-Ip who
 	// called it.
-	okapi bool
+	okapi   bool
 	log     *slog.Logger
 	metrics *metrics
 	// listener is "public", "internal" or "admin".
