@@ -101,9 +101,9 @@ func (f *Facts) denied(permission string) *Denied {
 	return d
 }
 
-// moduleClaims are the claims of the token that a module gets for a request,
+// ModuleClaims are the claims of the token that a module gets for a request,
 // with the permissions that its descriptor lends it for that.
-func (g *Gateway) moduleClaims(f *Facts, module string, lent []string) token.Claims {
+func (g *Gateway) ModuleClaims(f *Facts, module string, lent []string) token.Claims {
 	c := g.callerClaims(f)
 	c.Kind, c.Module, c.Permissions, c.RequestID = token.KindModule, module, lent, f.RequestID
 	return c

@@ -194,7 +194,7 @@ func (f *Filter) mint(q *question) (err error) {
 	}
 	text := append(make([]byte, 0, 64+len(q.own)+len(q.modules)*900), '{')
 	for _, m := range q.modules {
-		minted, err := g.Tokens.Mint(g.moduleClaims(&q.facts, m.module, m.permissions))
+		minted, err := g.Tokens.Mint(g.ModuleClaims(&q.facts, m.module, m.permissions))
 		if err != nil {
 			return fmt.Errorf("token for module %s: %w", m.module, err)
 		}

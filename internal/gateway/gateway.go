@@ -141,7 +141,7 @@ func (l *listener) prepare(r *http.Request, x *exchange) error {
 		return err
 	}
 	// 7. The module's own token, and all else that it is told.
-	claims := g.moduleClaims(&facts, route.ModuleID, route.Handler.ModulePermissions)
+	claims := g.ModuleClaims(&facts, route.ModuleID, route.Handler.ModulePermissions)
 	moduleToken, err := g.Tokens.Mint(claims)
 	if err != nil {
 		return fmt.Errorf("token for module %s: %w", route.ModuleID, err)

@@ -280,6 +280,9 @@ func (s *Server) Sessions() *session.Service { return s.sessions }
 // Store gives a demonstration or a test the store.
 func (s *Server) Store() store.DB { return s.db }
 
+// People gives a test what is in memory of users and permissions.
+func (s *Server) People() *directory.Cache { return s.people }
+
 // Tokens gives a demonstration or a measurement the key ring.
 func (s *Server) Tokens() *token.Ring { return s.ring }
 
