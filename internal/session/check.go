@@ -64,7 +64,7 @@ type verified struct {
 // signature, its expiry, that its session and its user's epochs stand, and
 // that its user is active. It asks the store for nothing that is in memory.
 // It fails with ErrTokenExpired, ErrTokenInvalid (also as *UserGone) or
-// ErrUnavailable.
+// ErrUnavailable; with ErrDirectory, the claims are there and genuine.
 func (s *Service) Check(ctx context.Context, raw string, accept ...token.Kind) (Caller, error) {
 	now := s.Now()
 	v, err := s.verifiedToken(raw, now, accept)
@@ -96,7 +96,7 @@ func (s *Service) Check(ctx context.Context, raw string, accept ...token.Kind) (
 		case errors.Is(err, directory.ErrNotFound):
 			return Caller{}, &UserGone{UserID: c.UserID}
 		case err != nil:
-			return Caller{}, errors.Join(ErrUnavailable, ErrDirectory, err)
+			return Caller{Claims: *c}, errors.Join(ErrUnavailable, ErrDirectory, err)
 		case !caller.Access.User.Active:
 			return Caller{}, &UserGone{UserID: c.UserID, Inactive: true}
 		}
