@@ -156,7 +156,7 @@ func asFilter(x told) told {
 	maps.DeleteFunc(x.Headers, func(name, value string) bool {
 		return name == "X-Okapi-Auth-Result" || name == "X-Okapi-User-Id" && value == ""
 	})
-	if x.Lent == nil || len(x.Lent) == 0 {
+	if len(x.Lent) == 0 {
 		x.Module, x.Lent = "", nil
 	}
 	return x
