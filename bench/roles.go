@@ -22,6 +22,8 @@ func serveRole(role, upstream string) error {
 	switch role {
 	case "bare":
 		handler = http.HandlerFunc(bareRefresh)
+	case "filter":
+		handler = http.HandlerFunc(bareFilter)
 	case "upstream":
 		handler = http.HandlerFunc(orders)
 	case "proxy":
@@ -77,6 +79,19 @@ func bareRefresh(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusCreated)
 	_, _ = w.Write(body)
 }
+
+// bareFilter answers as long headers as a real auth filter and decides nothing.
+func bareFilter(w http.ResponseWriter, _ *http.Request) {
+	h := w.Header()
+	h.Set("Content-Type", "text/plain")
+	h.Set("X-Okapi-Token", bareAnswer.AccessToken)
+	h.Set("X-Okapi-Permissions", `["orders.collection.get"]`)
+	h.Set("X-Okapi-User-Id", "00000000-0000-4000-8000-000000000000")
+	h.Set("X-Okapi-Module-Tokens", bareTokens)
+	w.WriteHeader(http.StatusAccepted)
+}
+
+var bareTokens = `{"` + module + `":"` + strings.Repeat("m", 620) + `","_":"` + bareAnswer.AccessToken + `"}`
 
 var kilobyte = []byte(`{"orders":"` + strings.Repeat("x", 1010) + `"}`)
 

@@ -19,7 +19,8 @@ func (serveCommand) Help() string {
 "counterfoil bootstrap" makes the first administrator.
 
     counterfoil config check --config counterfoil.yaml
-    counterfoil serve --config counterfoil.yaml`
+    counterfoil serve --config counterfoil.yaml
+    counterfoil serve --mode okapi-module --config counterfoil.yaml`
 }
 
 func (configCheckCommand) Help() string {

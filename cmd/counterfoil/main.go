@@ -21,20 +21,21 @@ import (
 
 // commands is the whole command line.
 type commands struct {
-	Demo      demoCommand      `cmd:"" help:"Show the main job: embedded database, seed data, sample modules, commands to copy and paste."`
-	Serve     serveCommand     `cmd:"" help:"Serve for real."`
-	Config    configCommand    `cmd:"" help:"Check a configuration, or print all settings."`
-	Bootstrap bootstrapCommand `cmd:"" help:"Create the first administrator with the code that the first start printed."`
-	Tenant    tenantCommand    `cmd:"" help:"List, create, delete tenants; end all sessions of one."`
-	User      userCommand      `cmd:"" help:"List, create, change, delete users."`
-	Session   sessionCommand   `cmd:"" help:"See sessions, why they ended, and end them."`
-	Key       keyCommand       `cmd:"" help:"See and rotate keys."`
-	APIKey    apiKeyCommand    `cmd:"" name:"api-key" help:"Keys of partners: make, import from edge modules, rotate, revoke."`
-	Policy    policyCommand    `cmd:"" help:"See and set lifetimes and the refresh rule, for a tenant, a client or a user."`
-	Curl      curlCommand      `cmd:"" help:"Run curl with a session that is kept: logs in once, renews by itself."`
-	Store     storeCommand     `cmd:"" help:"Move a whole installation between SQLite and PostgreSQL; tell the program that its database was restored."`
-	Migrate   migrateCommand   `cmd:"" help:"Bring the database to this version's schema, and stop."`
-	Version   versionCommand   `cmd:"" help:"Print the version."`
+	Demo       demoCommand       `cmd:"" help:"Show the main job: embedded database, seed data, sample modules, commands to copy and paste."`
+	Serve      serveCommand      `cmd:"" help:"Serve for real."`
+	Config     configCommand     `cmd:"" help:"Check a configuration, or print all settings."`
+	Descriptor descriptorCommand `cmd:"" help:"Print what an existing Okapi has to know to use this program as a module."`
+	Bootstrap  bootstrapCommand  `cmd:"" help:"Create the first administrator with the code that the first start printed."`
+	Tenant     tenantCommand     `cmd:"" help:"List, create, delete tenants; end all sessions of one."`
+	User       userCommand       `cmd:"" help:"List, create, change, delete users."`
+	Session    sessionCommand    `cmd:"" help:"See sessions, why they ended, and end them."`
+	Key        keyCommand        `cmd:"" help:"See and rotate keys."`
+	APIKey     apiKeyCommand     `cmd:"" name:"api-key" help:"Keys of partners: make, import from edge modules, rotate, revoke."`
+	Policy     policyCommand     `cmd:"" help:"See and set lifetimes and the refresh rule, for a tenant, a client or a user."`
+	Curl       curlCommand       `cmd:"" help:"Run curl with a session that is kept: logs in once, renews by itself."`
+	Store      storeCommand      `cmd:"" help:"Move a whole installation between SQLite and PostgreSQL; tell the program that its database was restored."`
+	Migrate    migrateCommand    `cmd:"" help:"Bring the database to this version's schema, and stop."`
+	Version    versionCommand    `cmd:"" help:"Print the version."`
 }
 
 // program is what a command works with.

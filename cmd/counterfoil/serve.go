@@ -39,10 +39,19 @@ func (c *demoCommand) Run(p *program) error {
 type serveCommand struct {
 	Config string `help:"Configuration file; without one, everything has its default." type:"path" placeholder:"FILE"`
 	Data   string `help:"Data directory, instead of the file's." type:"path" placeholder:"DIR"`
+	Mode   string `help:"gateway, or okapi-module: the auth filter and login module of an existing Okapi. Instead of the file's." placeholder:"MODE"`
+	Listen string `help:"Listener for requests, instead of the file's." placeholder:"ADDR"`
 }
 
 func (c *serveCommand) Run(p *program) (err error) {
-	config, err := server.LoadConfig(c.Config, p.environ)
+	config, err := server.LoadConfig(c.Config, p.environ, func(config *server.Config) {
+		if c.Mode != "" {
+			config.Mode = c.Mode
+		}
+		if c.Listen != "" {
+			config.Listen = c.Listen
+		}
+	})
 	if err != nil {
 		return err
 	}

@@ -74,6 +74,41 @@ var Permissions = directory.PermissionSet{
 	Sub: []string{permListSessions, permEndSessions, permShowSession, permEndSession, permShowEvents},
 }
 
+// PermissionSets are those that every tenant has: our own, and mod-authtoken's,
+// by which FOLIO's login modules are lent what they may ask of us.
+func PermissionSets() []directory.PermissionSet {
+	post, refresh := []string{"auth.token.post", permSign}, []string{"auth.refreshtoken.post", permRefresh}
+	return []directory.PermissionSet{
+		Permissions,
+		{Name: "auth.signtoken.all", DisplayName: "Sign tokens", Sub: post},
+		{Name: "auth.signrefreshtoken.all", DisplayName: "Refresh tokens", Sub: refresh},
+		{Name: "auth.sign-and-refresh-token.all", DisplayName: "Sign and refresh tokens", Sub: slices.Concat(post, refresh)},
+	}
+}
+
+// The permissions of the endpoints for modules, as mod-authtoken has them.
+const (
+	permSign    = "auth.token.sign.post"
+	permRefresh = "auth.token.refresh.post"
+)
+
+// ModulePaths are the paths of endpoints that serve modules alone, each with
+// the permission that a module's token must carry, "" for none.
+func ModulePaths() map[string]string {
+	return map[string]string{
+		"/token/sign": permSign, "/token/refresh": permRefresh, "/token/invalidate": "", "/token/invalidate-all": "",
+		"/token": "auth.token.post", "/refreshtoken": "auth.refreshtoken.post",
+	}
+}
+
+// OpenPaths are the paths of endpoints that look at no access token.
+func OpenPaths() map[string]bool {
+	return map[string]bool{
+		"/authn/login": true, "/authn/login-with-expiry": true, "/bl-users/login": true, "/bl-users/login-with-expiry": true,
+		"/authn/refresh": true, "/authn/logout": true, "/authn/logout-all": true,
+	}
+}
+
 // endpoint is one method of one path.
 type endpoint struct {
 	method, path string
@@ -102,8 +137,8 @@ func (h *Handler) endpoints() []endpoint {
 		{"GET", sessionsPath + "/_self/{id}/events", h.guarded(h.showOwnEvents)},
 
 		{"POST", "/token", h.open(h.legacyToken)},
-		{"POST", "/token/sign", h.forModules("/token/sign", "auth.token.sign.post", h.sign)},
-		{"POST", "/token/refresh", h.forModules("/token/refresh", "auth.token.refresh.post", h.moduleRefresh)},
+		{"POST", "/token/sign", h.forModules("/token/sign", permSign, h.sign)},
+		{"POST", "/token/refresh", h.forModules("/token/refresh", permRefresh, h.moduleRefresh)},
 		{"POST", "/token/invalidate", h.forModules("/token/invalidate", "", h.invalidate)},
 		{"POST", "/token/invalidate-all", h.forModules("/token/invalidate-all", "", h.invalidateAll)},
 	}

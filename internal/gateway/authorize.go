@@ -15,7 +15,8 @@ import (
 	"github.com/counterfoil/counterfoil/internal/token"
 )
 
-// Facts are what Authorize decides by. None of it is HTTP.
+// Facts are what Authorize decides by. None of it is HTTP: in the gateway they
+// come from the route, behind Okapi from the headers that Okapi sets.
 type Facts struct {
 	Tenant string
 	// Caller is whose token held; nil if there was none.
@@ -23,24 +24,42 @@ type Facts struct {
 	// Required are the permissions that the caller must have, all of them;
 	// Desired those that the module wants to hear of, with * for any text.
 	Required, Desired []string
-	// Module is the module that will serve, and Lent the permissions that its
-	// descriptor lends it for that.
-	Module string
-	Lent   []string
+	// Extra are permissions that the route lends to the caller itself, as a
+	// redirect of Okapi's does.
+	Extra []string
 	// RequestID is the chain of request ids.
 	RequestID string
+
+	// nobody is the subject where there is no caller.
+	nobody string
 }
 
-// Decision is that a request may pass.
-type Decision struct {
-	// Permissions are those of Required and Desired that the caller has.
-	Permissions []string
-	// Token is the claims of the module's token.
-	Token token.Claims
+// Denied is that a permission is missing, in FOLIO's words.
+type Denied struct {
+	Permission string
+	// Caller is who lacks it; nil is a caller without a token.
+	Caller *token.Claims
 }
 
-// Authorize decides whether a request may reach a module. It fails with a
-// *Refusal, in FOLIO's words, or with session.ErrUnavailable.
+func (d *Denied) Error() string {
+	if d.Caller == nil {
+		return "Token missing, access requires permission: " + d.Permission
+	}
+	return fmt.Sprintf("Access for user '%s' (%s) requires permission: %s", d.Caller.Subject, d.Caller.UserID, d.Permission)
+}
+
+// status is that of the gateway; behind Okapi the first is FOLIO's 400.
+func (d *Denied) status() int {
+	if d.Caller == nil {
+		return http.StatusUnauthorized
+	}
+	return http.StatusForbidden
+}
+
+// Authorize decides whether a request may reach a module, and returns those of
+// the required and desired permissions that the caller has. It fails with
+// *Denied or session.ErrUnavailable. The gateway and the filter behind Okapi
+// both decide here.
 //
 // What counts is what was granted to the user, as it is now, and beside it
 // what the token itself carries: the permissions lent to a module, those that
@@ -48,43 +67,60 @@ type Decision struct {
 // the user still has them. The module's token carries none of these, only what
 // its own descriptor lends: raised scope and foreign permissions do not travel
 // along a chain of calls.
-func (g *Gateway) Authorize(ctx context.Context, f *Facts) (Decision, error) {
-	if f.Caller == nil && len(f.Required) > 0 {
-		return Decision{}, &Refusal{http.StatusUnauthorized, "Token missing, access requires permission: " + f.Required[0]}
-	}
-	held := f.Required
-	if f.Caller != nil {
-		p := permissionsOf(f.Caller)
-		for _, name := range f.Required {
-			has, err := p.has(ctx, g.Directory, name)
-			if err != nil {
-				return Decision{}, err
-			}
-			if !has {
-				return Decision{}, denied(&f.Caller.Claims, name)
-			}
+func (g *Gateway) Authorize(ctx context.Context, f *Facts) (held []string, err error) {
+	if f.Caller == nil && len(f.Extra) == 0 {
+		if len(f.Required) > 0 {
+			return nil, &Denied{Permission: f.Required[0]}
 		}
-		if len(f.Desired) > 0 {
-			all, err := p.all(ctx, g.Directory)
-			if err != nil {
-				return Decision{}, err
-			}
-			held = directory.MatchDesired(all, f.Required, f.Desired)
+		return nil, nil
+	}
+	p := permissionsOf(f)
+	for _, name := range f.Required {
+		has, err := p.has(ctx, g.Directory, name)
+		if err != nil {
+			return nil, err
+		}
+		if !has {
+			return nil, f.denied(name)
 		}
 	}
-	return Decision{Permissions: held, Token: g.moduleClaims(f)}, nil
+	if len(f.Desired) == 0 {
+		return f.Required, nil
+	}
+	all, err := p.all(ctx, g.Directory)
+	if err != nil {
+		return nil, err
+	}
+	return directory.MatchDesired(all, f.Required, f.Desired), nil
 }
 
-// moduleClaims are the claims of the token that f.Module gets.
-func (g *Gateway) moduleClaims(f *Facts) token.Claims {
-	now := g.Now()
-	c := token.Claims{
-		Kind: token.KindModule, Tenant: f.Tenant, Module: f.Module, Permissions: f.Lent,
-		RequestID: f.RequestID, IssuedAt: now,
+func (f *Facts) denied(permission string) *Denied {
+	d := &Denied{Permission: permission}
+	if f.Caller != nil {
+		d.Caller = &f.Caller.Claims
 	}
+	return d
+}
+
+// ModuleClaims are the claims of the token that a module gets for a request,
+// with the permissions that its descriptor lends it for that.
+func (g *Gateway) ModuleClaims(f *Facts, module string, lent []string) token.Claims {
+	c := g.callerClaims(f)
+	c.Kind, c.Module, c.Permissions, c.RequestID = token.KindModule, module, lent, f.RequestID
+	return c
+}
+
+// callerClaims are what all tokens have in common that are minted for a
+// request, whoever is to get them.
+func (g *Gateway) callerClaims(f *Facts) token.Claims {
+	now := g.Now()
+	c := token.Claims{Tenant: f.Tenant, IssuedAt: now}
 	if f.Caller == nil {
-		// FOLIO's name for nobody; modules know the prefix.
-		c.Subject = "UNDEFINED_USER__" + uuid.NewString()
+		if f.nobody == "" {
+			// FOLIO's name for nobody; modules know the prefix.
+			f.nobody = "UNDEFINED_USER__" + uuid.NewString()
+		}
+		c.Subject = f.nobody
 	} else {
 		by := &f.Caller.Claims
 		c.Subject, c.UserID, c.Session = by.Subject, by.UserID, by.Session
@@ -95,10 +131,6 @@ func (g *Gateway) moduleClaims(f *Facts) token.Claims {
 	}
 	c.Expires = now.Add(g.Sessions.Policies.For(f.Tenant, "", c.UserID).ModuleTTL)
 	return c
-}
-
-func denied(c *token.Claims, permission string) *Refusal {
-	return &Refusal{http.StatusForbidden, fmt.Sprintf("Access for user '%s' (%s) requires permission: %s", c.Subject, c.UserID, permission)}
 }
 
 // permissions are what one caller has: of a user, and of the token itself.
@@ -116,19 +148,25 @@ type permissions struct {
 // look up what it stands for could need that very question answered.
 const OwnModule = "counterfoil"
 
-func permissionsOf(c *session.Caller) permissions {
-	p := permissions{tenant: c.Claims.Tenant, carried: c.Claims.Permissions}
-	if c.Claims.Kind == token.KindModule && c.Claims.Module == OwnModule {
-		named := directory.Expand(nil, p.carried)
-		p.expanded = &named
+func permissionsOf(f *Facts) permissions {
+	p := permissions{tenant: f.Tenant}
+	if c := f.Caller; c != nil {
+		p.carried = c.Claims.Permissions
+		if c.Claims.Kind == token.KindModule && c.Claims.Module == OwnModule {
+			named := directory.Expand(nil, p.carried)
+			p.expanded = &named
+		}
+		if c.Access != nil {
+			p.own = c.Access.Ordinary
+		}
+		if c.Claims.Kind == token.KindElevated {
+			p.carried = slices.DeleteFunc(slices.Clone(p.carried), func(name string) bool {
+				return !c.Access.Elevated.Has(name) && !p.own.Has(name)
+			})
+		}
 	}
-	if c.Access != nil {
-		p.own = c.Access.Ordinary
-	}
-	if c.Claims.Kind == token.KindElevated {
-		p.carried = slices.DeleteFunc(slices.Clone(p.carried), func(name string) bool {
-			return !c.Access.Elevated.Has(name) && !p.own.Has(name)
-		})
+	if len(f.Extra) > 0 {
+		p.carried = slices.Concat(p.carried, f.Extra)
 	}
 	return p
 }
@@ -160,7 +198,7 @@ func (p *permissions) expand(ctx context.Context, d *directory.Cache) error {
 	if len(p.carried) > 0 {
 		var err error
 		if set, err = d.Expand(ctx, p.tenant, p.carried); err != nil {
-			return errors.Join(session.ErrUnavailable, err)
+			return errors.Join(session.ErrUnavailable, session.ErrDirectory, err)
 		}
 	}
 	p.expanded = &set

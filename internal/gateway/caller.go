@@ -8,10 +8,11 @@ import (
 	"github.com/counterfoil/counterfoil/internal/token"
 )
 
-// listener is the public or the internal side of the gateway.
+// listener is the public or the internal side of the gateway, or the one that
+// an Okapi calls.
 type listener struct {
-	gateway  *Gateway
-	internal bool
+	gateway         *Gateway
+	internal, okapi bool
 	// accept is the kinds of tokens that hold here.
 	accept []token.Kind
 }
@@ -31,6 +32,9 @@ func (g *Gateway) listener(internal bool) *listener {
 // not exist. rawPath is the path that CheckPath let pass.
 func (l *listener) read(r *http.Request, rawPath string) (c Claim, requestID string, err error) {
 	g := l.gateway
+	if l.okapi {
+		return l.readFromOkapi(r, rawPath)
+	}
 	if requestID, err = g.RequestIDs.Next(r.Header["X-Okapi-Request-Id"], rawPath, l.internal); err != nil {
 		return c, "", err
 	}

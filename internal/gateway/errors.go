@@ -40,6 +40,11 @@ func expiredBody(prefix string) []byte {
 func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	var refusal *Refusal
 	var limited *session.Limited
+	var denied *Denied
+	if errors.As(err, &denied) {
+		refusal = &Refusal{denied.status(), denied.Error()}
+		err = refusal
+	}
 	status := http.StatusInternalServerError
 	switch {
 	case errors.As(err, &refusal):

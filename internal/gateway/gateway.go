@@ -140,11 +140,11 @@ func (l *listener) prepare(r *http.Request, x *exchange) error {
 		return err
 	}
 	// 5. No token where a permission is needed: 401. A permission missing: 403.
-	decision, err := g.Authorize(r.Context(), &Facts{
+	facts := Facts{
 		Tenant: claim.Tenant, Caller: caller, RequestID: requestID,
 		Required: route.Required(path, caller != nil), Desired: route.Handler.PermissionsDesired,
-		Module: route.ModuleID, Lent: route.Handler.ModulePermissions,
-	})
+	}
+	held, err := g.Authorize(r.Context(), &facts)
 	if err != nil {
 		return err
 	}
@@ -153,15 +153,16 @@ func (l *listener) prepare(r *http.Request, x *exchange) error {
 		return err
 	}
 	// 7. The module's own token, and all else that it is told.
-	moduleToken, err := g.Tokens.Mint(decision.Token)
+	claims := g.ModuleClaims(&facts, route.ModuleID, route.Handler.ModulePermissions)
+	moduleToken, err := g.Tokens.Mint(claims)
 	if err != nil {
 		return fmt.Errorf("token for module %s: %w", route.ModuleID, err)
 	}
 	x.module = route.ModuleID
 	x.told = Outgoing{
-		URL: g.InternalURL, Tenant: claim.Tenant, Token: moduleToken, UserID: decision.Token.UserID,
-		Permissions: decision.Permissions, RequestID: requestID, IP: audit.ActorFrom(r.Context()).Address,
-		Time: decision.Token.IssuedAt, Method: r.Method, MatchPathPattern: route.Pattern,
+		URL: g.InternalURL, Tenant: claim.Tenant, Token: moduleToken, UserID: claims.UserID,
+		Permissions: held, RequestID: requestID, IP: audit.ActorFrom(r.Context()).Address,
+		Time: claims.IssuedAt, Method: r.Method, MatchPathPattern: route.Pattern,
 	}
 	return nil
 }

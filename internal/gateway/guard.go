@@ -15,17 +15,18 @@ import (
 // routed request. Caller.Access is never nil. On the internal listener, a
 // module may act for its user with the permissions that it was lent.
 func (g *Gateway) Guard(internal bool) func([]string, func(http.ResponseWriter, *http.Request, session.Caller)) http.Handler {
-	l := g.listener(internal)
-	return func(required []string, serve func(http.ResponseWriter, *http.Request, session.Caller)) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			caller, err := l.user(r, required)
-			if err != nil {
-				g.refuse(w, r, err)
-				return
-			}
-			serve(w, r, *caller)
-		})
-	}
+	return g.listener(internal).guard
+}
+
+func (l *listener) guard(required []string, serve func(http.ResponseWriter, *http.Request, session.Caller)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		caller, err := l.user(r, required)
+		if err != nil {
+			l.gateway.refuse(w, r, err)
+			return
+		}
+		serve(w, r, *caller)
+	})
 }
 
 func (l *listener) user(r *http.Request, required []string) (*session.Caller, error) {
@@ -69,17 +70,18 @@ func (l *listener) tokenOf(r *http.Request) (*session.Caller, error) {
 // does not count, or users could sign tokens. The refusal is mod-authtoken's,
 // with 401.
 func (g *Gateway) ModuleGuard(internal bool) func(endpoint, permission string, serve func(http.ResponseWriter, *http.Request, session.Caller)) http.Handler {
-	l := g.listener(internal)
-	return func(endpoint, permission string, serve func(http.ResponseWriter, *http.Request, session.Caller)) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			caller, err := l.moduleWith(r, endpoint, permission)
-			if err != nil {
-				g.refuse(w, r, err)
-				return
-			}
-			serve(w, r, *caller)
-		})
-	}
+	return g.listener(internal).moduleGuard
+}
+
+func (l *listener) moduleGuard(endpoint, permission string, serve func(http.ResponseWriter, *http.Request, session.Caller)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		caller, err := l.moduleWith(r, endpoint, permission)
+		if err != nil {
+			l.gateway.refuse(w, r, err)
+			return
+		}
+		serve(w, r, *caller)
+	})
 }
 
 func (l *listener) moduleWith(r *http.Request, endpoint, permission string) (*session.Caller, error) {
@@ -87,17 +89,23 @@ func (l *listener) moduleWith(r *http.Request, endpoint, permission string) (*se
 	if err != nil {
 		return nil, err
 	}
-	if caller != nil && caller.Claims.Kind == token.KindModule {
-		if permission == "" {
-			return caller, nil
-		}
+	return caller, l.mayServe(r, caller, endpoint, permission)
+}
+
+func (l *listener) mayServe(r *http.Request, caller *session.Caller, endpoint, permission string) error {
+	switch {
+	case caller == nil:
+	case permission == "" && (l.okapi || caller.Claims.Kind == token.KindModule):
+		// Okapi hands a module that is lent nothing the token of its caller.
+		return nil
+	case permission != "" && caller.Claims.Kind == token.KindModule:
 		lent := permissions{tenant: caller.Claims.Tenant, carried: caller.Claims.Permissions}
 		has, err := lent.has(r.Context(), l.gateway.Directory, permission)
 		if err != nil || has {
-			return caller, err
+			return err
 		}
 	}
-	return nil, &Refusal{
+	return &Refusal{
 		http.StatusUnauthorized,
 		fmt.Sprintf("Missing required module-level permissions for endpoint '%s': %s", endpoint, permission),
 	}

@@ -166,13 +166,13 @@ func (l *listener) allow(r *http.Request, e *endpoint) error {
 	if caller.Claims.Tenant != directory.SuperTenant {
 		return &Refusal{http.StatusForbidden, "Access to this endpoint requires a token of tenant " + directory.SuperTenant}
 	}
-	p := permissionsOf(caller)
+	p := permissionsOf(&Facts{Tenant: caller.Claims.Tenant, Caller: caller})
 	for _, name := range append([]string{e.permission, "okapi.all"}, e.sets...) {
 		if has, err := p.has(r.Context(), l.gateway.Directory, name); err != nil || has {
 			return err
 		}
 	}
-	return denied(&caller.Claims, e.permission)
+	return &Denied{e.permission, &caller.Claims}
 }
 
 // allowAnybody lets everybody pass who sits at this machine, and no web page

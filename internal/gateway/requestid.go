@@ -54,6 +54,27 @@ func (r RequestIDs) Next(sent []string, rawPath string, inside bool) (string, er
 	return chain + ";" + link, nil
 }
 
+// adopt returns the chain to which somebody else has put this request's link
+// already, at most 1 KiB long and without what could forge or break log lines.
+// Okapi never shortens a chain, and a request must not fail because of one.
+func (r RequestIDs) adopt(sent, rawPath string) string {
+	if sent == "" {
+		return r.link(rawPath)
+	}
+	if strings.ContainsFunc(sent, notInRequestID) {
+		sent = strings.Map(func(c rune) rune {
+			if notInRequestID(c) {
+				return '_'
+			}
+			return c
+		}, sent)
+	}
+	if len(sent) > maxInsideID {
+		return shorten(sent, maxInsideID)
+	}
+	return sent
+}
+
 // link makes the id of this request alone.
 func (r RequestIDs) link(rawPath string) string {
 	intN := r.IntN

@@ -28,6 +28,7 @@ func (c *Config) Check() []error {
 	}
 	faults = append(faults, c.checkStore()...)
 	faults = append(faults, c.checkDirectory()...)
+	faults = append(faults, c.checkMode()...)
 	for _, l := range []struct{ name, address string }{
 		{"listen", c.Listen}, {"internal_listen", c.InternalListen}, {"admin_listen", c.AdminListen},
 	} {
@@ -35,7 +36,7 @@ func (c *Config) Check() []error {
 	}
 	bad(c.PublicURL != "" && !validURL(c.PublicURL), "public_url: %q is not an http or https URL without query", c.PublicURL)
 	bad(c.InternalURL != "" && !validURL(c.InternalURL), "internal_url: %q is not an http or https URL without query", c.InternalURL)
-	bad(c.InternalURL == "" && validListener(c.InternalListen) && everywhere(c.InternalListen),
+	bad(!c.behindOkapi() && c.InternalURL == "" && validListener(c.InternalListen) && everywhere(c.InternalListen),
 		"internal_url: must be set, since modules cannot call back to internal_listen %q", c.InternalListen)
 	bad((c.TLS.Cert == "") != (c.TLS.Key == ""), "tls: cert and key belong together")
 	if c.TLS.Cert != "" && c.TLS.Key != "" {
@@ -47,7 +48,7 @@ func (c *Config) Check() []error {
 	for _, setting := range []struct {
 		key  string
 		list []string
-	}{{"trusted_proxies", c.TrustedProxies}, {"login.exempt_networks", c.Login.Exempt}} {
+	}{{"trusted_proxies", c.TrustedProxies}, {"login.exempt_networks", c.Login.Exempt}, {"okapi.networks", c.Okapi.Networks}} {
 		for _, network := range setting.list {
 			_, err := parseNetwork(network)
 			bad(err != nil, "%s: %q is not a network such as 10.0.0.0/8", setting.key, network)
@@ -73,6 +74,27 @@ func (c *Config) Check() []error {
 		faults = append(faults, c.checkPolicies()...)
 	}
 	return faults
+}
+
+func (c *Config) checkMode() []error {
+	switch {
+	case c.Mode == ModeGateway && (len(c.Okapi.Networks) > 0 || c.Okapi.Prompt):
+		return []error{errors.New("okapi: has effect in mode okapi-module only")}
+	case c.Mode == ModeGateway:
+		return nil
+	case c.Mode != ModeOkapiModule:
+		return []error{fmt.Errorf("mode: %q is not gateway or okapi-module", c.Mode)}
+	case len(c.Okapi.Networks) == 0 && validListener(c.Listen) && !onLoopback(c.Listen):
+		return []error{fmt.Errorf("okapi.networks: must name the networks from which Okapi calls listen %q. "+
+			"Whoever may call the filter has tokens minted with any permission", c.Listen)}
+	}
+	return nil
+}
+
+func onLoopback(address string) bool {
+	host, _, _ := net.SplitHostPort(address)
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
 // checkStore repeats nothing of a URL: it may hold a password.

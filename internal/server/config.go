@@ -19,6 +19,13 @@ type Config struct {
 	// Data is the directory of the database, the master key and the admin
 	// token. It is created, readable by its owner alone.
 	Data string `yaml:"data" default:"data" doc:"directory of the database, the master key and the admin token; created with mode 0700"`
+	// Mode is how requests come in.
+	Mode string `yaml:"mode" default:"gateway" doc:"gateway: Counterfoil routes to modules. okapi-module: an Okapi does, and asks Counterfoil as its auth filter and login module, see [behind Okapi](behind-okapi.md)"`
+	// Okapi is for mode okapi-module.
+	Okapi struct {
+		Networks []string `yaml:"networks" doc:"in mode okapi-module: networks from which Okapi calls. Whoever may call has tokens minted with any permission, so there is no default, unless listen is on loopback"`
+		Prompt   bool     `yaml:"prompt" default:"false" doc:"in mode okapi-module: leave the caller's own token out of the filter's answer, so that Okapi does not remember it. Logout, expiry and revocation then have effect at once on routes that lend their module nothing, at the price of one filter call for each request"`
+	} `yaml:"okapi"`
 	// Store is where sessions are kept.
 	Store string `yaml:"store" default:"sqlite:{data}/counterfoil.db" doc:"where sessions are kept: sqlite:PATH for one node, postgres://USER@HOST:PORT/DATABASE for many"`
 	// Postgres is what the URL does not say.
@@ -28,8 +35,8 @@ type Config struct {
 	// TrustMemory is how long what a node remembers of revocations counts.
 	TrustMemory session.Duration `yaml:"trust_memory" default:"30s" doc:"how long a node that cannot hear of the others' changes goes on verifying access tokens from memory, 1s to 10m; then it answers 503. A revocation waits no longer than that for a node that is gone"`
 
-	Listen         string `yaml:"listen" default:"127.0.0.1:9130" doc:"public listener: login, refresh, gateway"`
-	InternalListen string `yaml:"internal_listen" default:"127.0.0.1:9131" doc:"listener for nested calls of modules; module tokens are accepted here only"`
+	Listen         string `yaml:"listen" default:"127.0.0.1:9130" doc:"public listener: login, refresh, gateway. In mode okapi-module what Okapi calls, by default 127.0.0.1:8081"`
+	InternalListen string `yaml:"internal_listen" default:"127.0.0.1:9131" doc:"listener for nested calls of modules; module tokens are accepted here only. Not there in mode okapi-module"`
 	AdminListen    string `yaml:"admin_listen" default:"127.0.0.1:9132" doc:"management API, health and metrics; keep it on loopback or behind a firewall"`
 
 	// PublicURL is how browsers reach the public listener.
@@ -124,7 +131,9 @@ type TLSConfig struct {
 
 // LoadConfig reads a file and the environment and reports every fault at once.
 // An empty path is all defaults.
-func LoadConfig(path string, environ func(string) (string, bool)) (*Config, error) {
+//
+// adjust sees what was read before defaults are filled in: it is for flags.
+func LoadConfig(path string, environ func(string) (string, bool), adjust ...func(*Config)) (*Config, error) {
 	c := &Config{}
 	var faults []error
 	if path != "" {
@@ -135,10 +144,21 @@ func LoadConfig(path string, environ func(string) (string, bool)) (*Config, erro
 		faults = append(faults, c.decode(path, text)...)
 	}
 	faults = append(faults, c.environment(environ)...)
+	for _, do := range adjust {
+		do(c)
+	}
 	c.SetDefaults()
 	faults = append(faults, c.Check()...)
 	return c, errors.Join(faults...)
 }
+
+// The modes of the program.
+const (
+	ModeGateway     = "gateway"
+	ModeOkapiModule = "okapi-module"
+)
+
+func (c *Config) behindOkapi() bool { return c.Mode == ModeOkapiModule }
 
 // SetData moves everything that follows the data directory to another one.
 func (c *Config) SetData(dir string) {
@@ -160,6 +180,10 @@ func (c *Config) SetDefaults() {
 	}
 	fill(&c.Data, "data")
 	fill(&c.Store, "sqlite:"+filepath.Join(c.Data, "counterfoil.db"))
+	fill(&c.Mode, ModeGateway)
+	if c.behindOkapi() {
+		fill(&c.Listen, "127.0.0.1:8081") // 9130 is Okapi's own
+	}
 	fill(&c.Listen, "127.0.0.1:9130")
 	fill(&c.InternalListen, "127.0.0.1:9131")
 	fill(&c.AdminListen, "127.0.0.1:9132")

@@ -59,7 +59,7 @@ func linkLocal(address string) bool {
 
 // openDirectory brings tenants into memory, and opens the way to users.
 func (s *Server) openDirectory(ctx context.Context) error {
-	s.people = &directory.Cache{Source: s.db, Builtin: []directory.PermissionSet{folio.Permissions, admin.Permissions}, Now: s.db.Now, TTL: -1}
+	s.people = &directory.Cache{Source: s.db, Builtin: append(folio.PermissionSets(), admin.Permissions), Now: s.db.Now, TTL: -1}
 	s.users = s.db
 	if s.config.Directory.Source == folioSource {
 		d := &s.config.Directory

@@ -19,6 +19,9 @@ import (
 type observed struct {
 	next    http.Handler
 	trusted []netip.Prefix
+	// okapi says that an Okapi calls, which tells in X-Okapi-Request-Ip who
+	// called it.
+	okapi   bool
 	log     *slog.Logger
 	metrics *metrics
 	// listener is "public", "internal" or "admin".
@@ -87,6 +90,9 @@ func (o *observed) clientAddress(r *http.Request) string {
 	peer, err := netip.ParseAddr(host)
 	if err != nil {
 		return ""
+	}
+	if caller, err := netip.ParseAddr(r.Header.Get("X-Okapi-Request-Ip")); o.okapi && err == nil {
+		peer = caller
 	}
 	peer = peer.Unmap().WithZone("")
 	if !o.trusts(peer) {

@@ -45,18 +45,15 @@ func (s *Server) mount() error {
 	if err != nil {
 		return fmt.Errorf("public_url: %w", err)
 	}
-	cookies := session.Cookies{Prefix: prefix, SameSite: sameSites[s.config.Cookies.SameSite], Insecure: s.config.Cookies.Insecure}
+	if s.config.behindOkapi() {
+		s.mountBehindOkapi(prefix)
+		return nil
+	}
 	surface := func(internal bool) http.Handler {
 		mux := http.NewServeMux()
-		front := &folio.Handler{
-			Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Cookies: cookies, Prefix: prefix,
-			TrustedOrigins: s.ownOrigins(), Now: s.db.Now, Log: s.log,
-			Guard: s.gateway.Guard(internal), ModuleGuard: s.gateway.ModuleGuard(internal),
-		}
-		if s.config.Directory.Consortium {
-			front.HomeTenant = s.borrowed.homeTenant
-		}
-		front.Mount(mux)
+		endpoints := s.endpoints(prefix)
+		endpoints.Guard, endpoints.ModuleGuard = s.gateway.Guard(internal), s.gateway.ModuleGuard(internal)
+		endpoints.Mount(mux)
 		(&oauth.Handler{Ring: s.ring}).Mount(mux)
 		mux.Handle("/_/", s.gateway.PublicManagement(internal))
 		mux.Handle("/", bodyWithin(0, s.gateway.Routed(internal)))
@@ -77,6 +74,19 @@ func (s *Server) mount() error {
 		Admin:    s.observe(Admin, bodyWithin(bodyTime, admin)),
 	}
 	return nil
+}
+
+// endpoints are FOLIO's, without their guards.
+func (s *Server) endpoints(prefix string) *folio.Handler {
+	front := &folio.Handler{
+		Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Prefix: prefix,
+		Cookies:        session.Cookies{Prefix: prefix, SameSite: sameSites[s.config.Cookies.SameSite], Insecure: s.config.Cookies.Insecure},
+		TrustedOrigins: s.ownOrigins(), Now: s.db.Now, Log: s.log,
+	}
+	if s.config.Directory.Consortium {
+		front.HomeTenant = s.borrowed.homeTenant
+	}
+	return front
 }
 
 // ownOrigins are the origins whose pages may act with the user's cookies: those
@@ -112,7 +122,7 @@ func bodyWithin(limit time.Duration, next http.Handler) http.Handler {
 
 func (s *Server) observe(listener string, next http.Handler) *observed {
 	return &observed{
-		next: next, trusted: networks(s.config.TrustedProxies),
+		next: next, trusted: networks(s.config.TrustedProxies), okapi: s.config.behindOkapi() && listener == Public,
 		log: s.log, metrics: s.metrics, listener: listener, now: s.config.Now,
 	}
 }

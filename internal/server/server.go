@@ -239,6 +239,9 @@ func (s *Server) listen() error {
 	for _, one := range []struct{ name, address string }{
 		{Public, s.config.Listen}, {Internal, s.config.InternalListen}, {Admin, s.config.AdminListen},
 	} {
+		if one.name == Internal && s.config.behindOkapi() {
+			continue // modules call Okapi
+		}
 		l, err := net.Listen("tcp", one.address)
 		if err != nil {
 			return fmt.Errorf("%s listener: %w", one.name, err)
@@ -262,8 +265,11 @@ func (s *Server) loadCertificate() (err error) {
 }
 
 // URL returns the base URL of a listener for callers on this machine, with the
-// port that it got.
+// port that it got, empty if there is no such listener in this mode.
 func (s *Server) URL(listener string) string {
+	if s.listeners[listener] == nil {
+		return ""
+	}
 	scheme := "http"
 	if listener == Public && s.certificate != nil {
 		scheme = "https"
@@ -291,6 +297,9 @@ func (s *Server) Around(listener string, stand func(next http.Handler) http.Hand
 
 // Store gives a demonstration or a test the store.
 func (s *Server) Store() store.DB { return s.db }
+
+// People gives a test what is in memory of users and permissions.
+func (s *Server) People() *directory.Cache { return s.people }
 
 // Tokens gives a demonstration or a measurement the key ring.
 func (s *Server) Tokens() *token.Ring { return s.ring }
@@ -334,6 +343,9 @@ func (s *Server) Serve(ctx context.Context) error {
 	drain, done := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(s.config.Drain))
 	defer done()
 	for _, name := range []string{Public, Internal, Admin} {
+		if servers[name] == nil {
+			continue
+		}
 		if late := servers[name].Shutdown(drain); late != nil {
 			err = errors.Join(err, fmt.Errorf("%s listener: requests were cut off: %w", name, late), servers[name].Close())
 		}

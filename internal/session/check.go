@@ -27,7 +27,28 @@ var (
 	ErrTokenExpired = token.ErrExpired
 	// ErrTokenInvalid is every other token that does not hold.
 	ErrTokenInvalid = token.ErrInvalid
+	// ErrDirectory comes along with ErrUnavailable where it was the directory
+	// that could not tell about the user.
+	ErrDirectory = errors.New("directory not available")
 )
+
+// UserGone is a genuine token of a user who cannot go on. It is ErrTokenInvalid
+// too, by errors.Is.
+type UserGone struct {
+	UserID string
+	// Inactive is a user who exists; otherwise there is none of that id.
+	Inactive bool
+}
+
+func (u *UserGone) Error() string {
+	if u.Inactive {
+		return "user of the token is not active"
+	}
+	return "user of the token does not exist"
+}
+
+// Is says that a token of such a user does not hold.
+func (u *UserGone) Is(target error) bool { return target == ErrTokenInvalid }
 
 type tokenHash [sha256.Size]byte
 
@@ -43,7 +64,8 @@ type verified struct {
 // Check tells whether a token of one of the accepted kinds holds now: its
 // signature, its expiry, that its session and its user's epochs stand, and
 // that its user is active. It asks the store for nothing that is in memory.
-// It fails with ErrTokenExpired, ErrTokenInvalid or ErrUnavailable.
+// It fails with ErrTokenExpired, ErrTokenInvalid (also as *UserGone) or
+// ErrUnavailable; with ErrDirectory, the claims are there and genuine.
 func (s *Service) Check(ctx context.Context, raw string, accept ...token.Kind) (Caller, error) {
 	now := s.Now()
 	v, err := s.verifiedToken(raw, now, accept)
@@ -73,15 +95,15 @@ func (s *Service) Check(ctx context.Context, raw string, accept ...token.Kind) (
 		caller.Access, err = s.Directory.Access(ctx, c.Tenant, c.UserID)
 		switch {
 		case errors.Is(err, directory.ErrNotFound):
-			return Caller{}, ErrTokenInvalid
+			return Caller{}, &UserGone{UserID: c.UserID}
 		case err != nil:
-			return Caller{}, errors.Join(ErrUnavailable, err)
+			return Caller{Claims: *c}, errors.Join(ErrUnavailable, ErrDirectory, err)
 		case !caller.Access.User.Active && own && s.UsersElsewhere:
 			if caller.Access, err = s.confirmInactive(ctx, c.Tenant, c.UserID); err != nil {
 				return Caller{}, err
 			}
 		case !caller.Access.User.Active:
-			return Caller{}, ErrTokenInvalid
+			return Caller{}, &UserGone{UserID: c.UserID, Inactive: true}
 		}
 		if c.Kind == token.KindModule && c.ClientID != "" {
 			if caller.Access, err = s.Keys.nested(ctx, c.ClientID, caller.Access); err != nil {

@@ -54,6 +54,15 @@ func (m *memory) epoch(tenant, userID string) uint64 {
 	return m.epochs[epochKey{tenant, userID}]
 }
 
+// TenantEpoch is the epoch for a token that is minted now, in a tenant and for
+// nobody: one of a lower epoch was revoked.
+func (s *Service) TenantEpoch(tenant string) uint64 {
+	m := &s.memory
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return max(m.epochs[epochKey{}], m.epochs[epochKey{tenant, ""}])
+}
+
 // over is whether a token of this session and these epochs was revoked.
 func (m *memory) over(id token.SessionID, tenant, userID string, tenantEpoch, userEpoch uint64) bool {
 	m.mu.RLock()
