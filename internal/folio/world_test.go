@@ -95,7 +95,7 @@ func newWorld(t testing.TB, s setup) *world {
 		s.Policy(&policy)
 	}
 	w.sessions = &session.Service{
-		Store: w.store, Feed: w.store, Cluster: w.store, Accounts: w.store, Events: w.store, Users: w.store, Directory: people, Tokens: w.ring,
+		Store: w.store, Feed: w.store, Cluster: w.store, Accounts: w.store, Credentials: w.store, Events: w.store, Users: w.store, Directory: people, Tokens: w.ring,
 		Passwords: &credential.Hasher{Memory: 64, Time: 1, Queue: 1000}, Limits: &credential.Regulator{},
 		Policies: &session.Policies{Default: policy}, Now: now, Log: log,
 	}

@@ -179,7 +179,7 @@ func (s *Server) openSessions(ctx context.Context) error {
 		limits.Deactivation = credential.Deactivation{After: c.Login.DeactivateAfter, Window: 10 * time.Minute}
 	}
 	s.sessions = &session.Service{
-		Store: s.db, Feed: s.db, Cluster: s.db, Trust: c.TrustMemory.Std(), Accounts: s.db, Events: s.db, Users: s.db,
+		Store: s.db, Feed: s.db, Cluster: s.db, Trust: c.TrustMemory.Std(), Accounts: s.db, Credentials: s.db, Events: s.db, Users: s.db,
 		Tokens: s.ring, Directory: s.people, Policies: policies,
 		Passwords: &credential.Hasher{}, Rules: credential.Rules{MinLength: c.Login.MinPassword, AllowWeak: c.Demo}, Limits: limits,
 		Now: s.db.Now, Log: s.log, Observe: s.metrics, KeepEnded: time.Duration(c.KeepEnded),

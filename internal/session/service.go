@@ -20,15 +20,17 @@ import (
 // Service is the use cases. Fill in the fields, call Start, and Close at the
 // end. Its methods are safe for concurrent use.
 type Service struct {
-	Store     Store
-	Feed      Feed
-	Cluster   Cluster
-	Accounts  AccountStore
-	Events    EventStore
-	Tokens    *token.Ring
-	Users     directory.Source
-	Directory *directory.Cache
-	Passwords *credential.Hasher
+	Store    Store
+	Feed     Feed
+	Cluster  Cluster
+	Accounts AccountStore
+	// Credentials keeps what is about passwords beside the valid ones.
+	Credentials PasswordStore
+	Events      EventStore
+	Tokens      *token.Ring
+	Users       directory.Source
+	Directory   *directory.Cache
+	Passwords   *credential.Hasher
 	// Rules are what a new password must keep.
 	Rules    credential.Rules
 	Limits   *credential.Regulator
