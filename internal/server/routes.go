@@ -46,12 +46,19 @@ func (s *Server) mount() error {
 		return fmt.Errorf("public_url: %w", err)
 	}
 	cookies := session.Cookies{Prefix: prefix, SameSite: sameSites[s.config.Cookies.SameSite], Insecure: s.config.Cookies.Insecure}
+	login := &s.config.Login
+	s.recovery = &folio.Recovery{
+		Sessions: s.sessions, Call: s.gateway.Call, ResetURL: login.ResetURL, ForgotURL: login.ForgotURL,
+		TTL: login.ResetTTL.Std(), Now: s.db.Now, Log: s.log,
+	}
+	s.recovery.Start(context.Background())
 	surface := func(internal bool) http.Handler {
 		mux := http.NewServeMux()
 		(&folio.Handler{
 			Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Cookies: cookies, Prefix: prefix,
 			TrustedOrigins: s.ownOrigins(), Now: s.db.Now, Log: s.log,
-			Guard: s.gateway.Guard(internal), ModuleGuard: s.gateway.ModuleGuard(internal),
+			Guard: s.gateway.Guard(internal), ModuleGuard: s.gateway.ModuleGuard(internal), PermissionGuard: s.gateway.PermissionGuard(internal),
+			Call: s.gateway.Call, Recovery: s.recovery, EurekaPermissions: login.EurekaPermissions, LoginLog: login.LogEvents,
 		}).Mount(mux)
 		(&oauth.Handler{Ring: s.ring}).Mount(mux)
 		mux.Handle("/_/", s.gateway.PublicManagement(internal))

@@ -44,6 +44,7 @@ type Server struct {
 	gateway  *gateway.Gateway
 	admin    *admin.Handler
 	marker   *marker
+	recovery *folio.Recovery
 
 	listeners   map[string]net.Listener
 	handlers    map[string]http.Handler
@@ -106,7 +107,7 @@ func OpenOffline(ctx context.Context, c *Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.people = &directory.Cache{Source: s.db, Builtin: []directory.PermissionSet{folio.Permissions}, Now: s.db.Now, TTL: -1}
+	s.people = &directory.Cache{Source: s.db, Builtin: folio.Builtin, Now: s.db.Now, TTL: -1}
 	if err := s.people.Load(ctx); err != nil {
 		return nil, err
 	}
@@ -362,6 +363,9 @@ func (s *Server) Close(ctx context.Context) error {
 		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			faults = append(faults, err)
 		}
+	}
+	if s.recovery != nil {
+		s.recovery.Close()
 	}
 	if s.sessions != nil {
 		faults = append(faults, s.sessions.Close(ctx))
