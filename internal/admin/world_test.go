@@ -69,7 +69,7 @@ func newWorld(t *testing.T) *world {
 	w.must(err)
 	policies := &session.Policies{Default: session.DefaultPolicy()}
 	w.sessions = &session.Service{
-		Store: w.store, Feed: w.store, Cluster: w.store, Accounts: w.store, Events: w.store, Users: w.store, Directory: people, Tokens: w.ring,
+		Store: w.store, Feed: w.store, Cluster: w.store, Accounts: w.store, Credentials: w.store, Events: w.store, Users: w.store, Directory: people, Tokens: w.ring,
 		Passwords: &credential.Hasher{Memory: 64, Time: 1}, Limits: &credential.Regulator{}, Policies: policies, Now: w.Now,
 	}
 	hasher, err := apikey.NewHasher([]byte("0123456789abcdefghijklmnopqrstuv"))

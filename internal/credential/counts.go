@@ -99,12 +99,11 @@ type knownNetwork struct {
 // tables are the counts of a Regulator, under its lock.
 type tables struct {
 	pairs *simplelru.LRU[key, pair]
-	// rows are for Deactivation.
-	rows *simplelru.LRU[key, failures]
 	// known are the networks that know a user, the latest first. Only a
 	// success writes here, so that no flood of failures makes them forget.
 	known                          *simplelru.LRU[key, []knownNetwork]
 	minutes, hours, users, tenants *times
+	reminders                      *times
 }
 
 // times are the states of GCRA.
@@ -125,9 +124,10 @@ func (r *Regulator) ready() {
 	r.KnownFor = cmp.Or(r.KnownFor, 30*24*time.Hour)
 	r.Entries = max(1, cmp.Or(r.Entries, 20_000))
 	r.tables = &tables{
-		pairs: table[pair](r.Entries), rows: table[failures](r.Entries), known: table[[]knownNetwork](r.Entries),
+		pairs: table[pair](r.Entries), known: table[[]knownNetwork](r.Entries),
 		minutes: table[time.Time](r.Entries), hours: table[time.Time](r.Entries),
 		users: table[time.Time](r.Entries), tenants: table[time.Time](r.Entries),
+		reminders: table[time.Time](r.Entries),
 	}
 }
 

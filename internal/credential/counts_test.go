@@ -84,15 +84,16 @@ func TestAddressesOfOneNetworkAreLimitedApart(t *testing.T) {
 }
 
 func TestMemoryIsBounded(t *testing.T) {
-	r := Regulator{Entries: 10, Deactivation: Deactivation{After: 5}, Tenant: Limit{Burst: 1 << 20, Period: time.Minute}}
+	r := Regulator{Entries: 10, Tenant: Limit{Burst: 1 << 20, Period: time.Minute}}
 	for i := range 1000 {
 		a := Attempt{Tenant: fmt.Sprint(i), User: fmt.Sprint(i), Address: netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 1})}
 		fail(&r, noon, 2, a)
 		succeed(t, &r, noon, a)
 		fail(&r, noon, 1, a)
+		r.Remind(noon, a.Tenant, a.User)
 	}
 	got := []int{
-		r.tables.pairs.Len(), r.tables.rows.Len(), r.tables.known.Len(),
+		r.tables.pairs.Len(), r.tables.known.Len(), r.tables.reminders.Len(),
 		r.tables.minutes.Len(), r.tables.hours.Len(), r.tables.users.Len(), r.tables.tenants.Len(),
 	}
 	for i, n := range got {

@@ -54,7 +54,8 @@ type Regulator struct {
 	// Entries bounds each of the tables that count; 0 is 20,000. The one that
 	// was not used for the longest time leaves.
 	Entries int
-	// Deactivation is FOLIO's rule; the zero value is off.
+	// Deactivation is FOLIO's rule, which the caller applies; the zero value is
+	// off.
 	Deactivation Deactivation
 
 	mu     sync.Mutex
@@ -123,10 +124,6 @@ func (r *Regulator) Failed(now time.Time, a Attempt) {
 	p.failures++
 	p.last = now
 	r.tables.pairs.Add(k.pair, p)
-	if r.Deactivation.After > 0 {
-		row, _ := r.tables.rows.Get(k.user)
-		r.tables.rows.Add(k.user, r.Deactivation.count(row, now))
-	}
 }
 
 // Succeeded clears the user's delay for the network, which knows the user from
@@ -138,7 +135,6 @@ func (r *Regulator) Succeeded(now time.Time, a Attempt) {
 	k := keysOf(a)
 	r.refund(now, r.budgets(k, r.known(now, k)))
 	r.tables.pairs.Remove(k.pair)
-	r.tables.rows.Remove(k.user)
 	if a.Address.IsValid() {
 		r.remember(now, k)
 	}
@@ -162,30 +158,22 @@ func (r *Regulator) Abandoned(now time.Time, a Attempt) {
 	r.tables.pairs.Add(k.pair, p)
 }
 
-// Unparsable counts input that names nobody, for the address alone. Input
-// that is not allowed may be answered with 429 in place of 400.
+// Remind is whether a user may be sent another message about a forgotten
+// password: 3 an hour, so that nobody's mailbox is filled by strangers.
+func (r *Regulator) Remind(now time.Time, tenant, user string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ready()
+	reminders := budget{Limit{Burst: 3, Period: time.Hour}, LimitUser, r.tables.reminders, digest("reminder", tenant, user)}
+	return r.spend(now, []budget{reminders}, Decision{Allowed: true}).Allowed
+}
+
+// Unparsable counts input that names nobody, for the address alone, and
+// requests for which nobody has to prove anything. Input that is not allowed
+// may be answered with 429 in place of 400.
 func (r *Regulator) Unparsable(now time.Time, addr netip.Addr) Decision {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ready()
 	return r.spend(now, r.addressBudgets(keysOf(Attempt{Address: addr}), false), Decision{Allowed: true})
-}
-
-// ShouldDeactivate tells, after Failed, that the user must be set inactive by
-// FOLIO's rule, and starts counting anew: whoever activates the user again
-// gives all attempts back. It is false while the rule is off.
-func (r *Regulator) ShouldDeactivate(now time.Time, a Attempt) bool {
-	if r.Deactivation.After <= 0 {
-		return false
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.ready()
-	k := keysOf(a)
-	row, _ := r.tables.rows.Get(k.user)
-	if !r.Deactivation.due(row, now) {
-		return false
-	}
-	r.tables.rows.Remove(k.user)
-	return true
 }

@@ -70,11 +70,15 @@ var (
 		fault: fault{Message: "Service is busy, try again", Type: "error", Code: "service.unavailable"},
 	}
 
+	errNoLinks = listed(http.StatusNotImplemented, "link.not-configured",
+		"No links can be made before an operator sets login.reset_url")
+
 	// FOLIO's, to the letter.
 	errMissingTenant = plain(http.StatusBadRequest, "Missing header: X-Okapi-Tenant")
 	errNoUser        = plain(http.StatusBadRequest, "You must provide a username or userId")
 	errNoPassword    = plain(http.StatusBadRequest, "You must provide a password")
 	errBadFormat     = plain(http.StatusBadRequest, "Improperly formatted request")
+	errOldPassword   = plain(http.StatusUnauthorized, "Invalid credentials")
 	errInvalidToken  = plain(http.StatusUnauthorized, "Invalid token")
 	errInternal      = plain(http.StatusInternalServerError, "Internal Server error")
 	errNotLegacy     = plain(http.StatusNotFound, "Error: Tenant not a legacy token tenant as specified in this module's "+
@@ -96,6 +100,8 @@ const (
 	codeTokenParse = "token.parse.failure"
 	// codeBody is for a body that cannot be read as what is asked for.
 	codeBody = "body.not.accepted"
+	// codePassword is for a new password that is missing or against the rules.
+	codePassword = "password.not.accepted"
 )
 
 // refuse is the one place that says which error is which answer.

@@ -55,93 +55,30 @@ type Handler struct {
 	// ModuleGuard is the same for the token of a module, which must carry the
 	// permission unless that is empty. What a user was granted does not count.
 	ModuleGuard func(endpoint, permission string, serve func(http.ResponseWriter, *http.Request, session.Caller)) http.Handler
+	// PermissionGuard is Guard for callers who need no name: Caller.Access may
+	// be nil.
+	PermissionGuard func(permissions []string, serve func(http.ResponseWriter, *http.Request, session.Caller)) http.Handler
+	// Call asks the tenant's modules for parts of users; nil is that there are
+	// no modules.
+	Call CallModule
+	// Recovery makes links that set passwords.
+	Recovery *Recovery
+	// EurekaPermissions lists permissions as Eureka does, from the module that
+	// serves /permissions/users if the tenant has one.
+	EurekaPermissions bool
+	// LoginLog are the LoginEvents that /authn/log/events has; none switches it
+	// off, as FOLIO does by default.
+	LoginLog []string
 
 	origins *http.CrossOriginProtection
-}
-
-// The permissions of the sessions API.
-const (
-	permListSessions = "counterfoil.sessions.collection.get"
-	permEndSessions  = "counterfoil.sessions.collection.delete"
-	permShowSession  = "counterfoil.sessions.item.get"
-	permEndSession   = "counterfoil.sessions.item.delete"
-	permShowEvents   = "counterfoil.sessions.events.get"
-)
-
-// Permissions is the set that an administrator of sessions is given.
-var Permissions = directory.PermissionSet{
-	Name: "counterfoil.all", DisplayName: "Counterfoil: see and end all sessions of the tenant",
-	Sub: []string{permListSessions, permEndSessions, permShowSession, permEndSession, permShowEvents},
-}
-
-// PermissionSets are those that every tenant has: our own, and mod-authtoken's,
-// by which FOLIO's login modules are lent what they may ask of us.
-func PermissionSets() []directory.PermissionSet {
-	post, refresh := []string{"auth.token.post", permSign}, []string{"auth.refreshtoken.post", permRefresh}
-	return []directory.PermissionSet{
-		Permissions,
-		{Name: "auth.signtoken.all", DisplayName: "Sign tokens", Sub: post},
-		{Name: "auth.signrefreshtoken.all", DisplayName: "Refresh tokens", Sub: refresh},
-		{Name: "auth.sign-and-refresh-token.all", DisplayName: "Sign and refresh tokens", Sub: slices.Concat(post, refresh)},
-	}
-}
-
-// The permissions of the endpoints for modules, as mod-authtoken has them.
-const (
-	permSign    = "auth.token.sign.post"
-	permRefresh = "auth.token.refresh.post"
-)
-
-// ModulePaths are the paths of endpoints that serve modules alone, each with
-// the permission that a module's token must carry, "" for none.
-func ModulePaths() map[string]string {
-	return map[string]string{
-		"/token/sign": permSign, "/token/refresh": permRefresh, "/token/invalidate": "", "/token/invalidate-all": "",
-		"/token": "auth.token.post", "/refreshtoken": "auth.refreshtoken.post",
-	}
-}
-
-// OpenPaths are the paths of endpoints that look at no access token.
-func OpenPaths() map[string]bool {
-	return map[string]bool{
-		"/authn/login": true, "/authn/login-with-expiry": true, "/bl-users/login": true, "/bl-users/login-with-expiry": true,
-		"/authn/refresh": true, "/authn/logout": true, "/authn/logout-all": true,
-	}
 }
 
 // endpoint is one method of one path.
 type endpoint struct {
 	method, path string
 	serve        http.Handler
-}
-
-func (h *Handler) endpoints() []endpoint {
-	return []endpoint{
-		{"POST", "/authn/login", h.open(h.login)},
-		{"POST", "/authn/login-with-expiry", h.open(h.loginWithExpiry)},
-		{"POST", "/bl-users/login-with-expiry", h.open(h.usersLogin)},
-		{"GET", "/bl-users/_self", h.guarded(h.usersSelf)},
-		{"POST", "/authn/refresh", h.open(h.refresh)},
-		{"POST", "/authn/logout", h.open(h.logout)},
-		{"POST", "/authn/logout-all", h.open(h.logoutAll)},
-		{"POST", "/authn/elevate", h.guarded(h.elevate)},
-
-		{"GET", sessionsPath, h.guarded(h.listSessions, permListSessions)},
-		{"DELETE", sessionsPath, h.guarded(h.endSessions, permEndSessions)},
-		{"GET", sessionsPath + "/{id}", h.guarded(h.showSession, permShowSession)},
-		{"DELETE", sessionsPath + "/{id}", h.guarded(h.endSession, permEndSession)},
-		{"GET", sessionsPath + "/{id}/events", h.guarded(h.showEvents, permShowEvents)},
-		{"GET", sessionsPath + "/_self", h.guarded(h.listOwn)},
-		{"DELETE", sessionsPath + "/_self", h.guarded(h.endAllOwn)},
-		{"DELETE", sessionsPath + "/_self/{id}", h.guarded(h.endOwn)},
-		{"GET", sessionsPath + "/_self/{id}/events", h.guarded(h.showOwnEvents)},
-
-		{"POST", "/token", h.open(h.legacyToken)},
-		{"POST", "/token/sign", h.forModules("/token/sign", permSign, h.sign)},
-		{"POST", "/token/refresh", h.forModules("/token/refresh", permRefresh, h.moduleRefresh)},
-		{"POST", "/token/invalidate", h.forModules("/token/invalidate", "", h.invalidate)},
-		{"POST", "/token/invalidate-all", h.forModules("/token/invalidate-all", "", h.invalidateAll)},
-	}
+	// shared is a path whose other methods are a module's.
+	shared bool
 }
 
 // Mount adds the endpoints to mux. Another method on one of their paths is
@@ -162,6 +99,9 @@ func (h *Handler) Mount(mux *http.ServeMux) {
 		// Below the sessions two patterns would overlap without either being
 		// narrower, which the mux refuses; one for the whole tree does there.
 		path := e.path
+		if e.shared {
+			continue
+		}
 		if strings.HasPrefix(path, sessionsPath+"/") {
 			path = sessionsPath + "/"
 		}
@@ -204,6 +144,11 @@ type forCaller func(http.ResponseWriter, *http.Request, *session.Caller) error
 // guarded is for endpoints that act for a caller with these permissions.
 func (h *Handler) guarded(serve forCaller, permissions ...string) http.Handler {
 	return h.Guard(permissions, h.withCaller(serve))
+}
+
+// permitted is for endpoints that need a permission and no name.
+func (h *Handler) permitted(serve forCaller, permission string) http.Handler {
+	return h.PermissionGuard([]string{permission}, h.withCaller(serve))
 }
 
 // forModules is for endpoints that serve modules.

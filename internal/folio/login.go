@@ -9,6 +9,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/audit"
 	"github.com/counterfoil/counterfoil/internal/directory"
 	"github.com/counterfoil/counterfoil/internal/session"
+	"github.com/counterfoil/counterfoil/internal/token"
 )
 
 // credentials is the body of every login. Clients send further members, which
@@ -79,7 +80,7 @@ func (h *Handler) usersLogin(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	answer, err := h.describe(r, tokens.Tenant, tokens.UserID)
+	answer, err := h.describe(r, claimsOf(tokens), tokens.UserID)
 	if err != nil {
 		// Nobody will ever hold these tokens.
 		return errors.Join(err, h.Sessions.Logout(r.Context(), tokens.Refresh))
@@ -89,6 +90,11 @@ func (h *Handler) usersLogin(w http.ResponseWriter, r *http.Request) error {
 	h.Cookies.Set(w.Header(), tokens)
 	writeJSON(w, http.StatusCreated, answer)
 	return nil
+}
+
+// claimsOf is in whose name the parts of a user are looked up at login.
+func claimsOf(t *session.Tokens) token.Claims {
+	return token.Claims{Tenant: t.Tenant, Subject: t.Username, UserID: t.UserID, Session: t.Session}
 }
 
 // readLogin reads what all logins have in common. A tenant in the body must be

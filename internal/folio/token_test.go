@@ -81,7 +81,7 @@ func TestInvalidateAllNeedsAUser(t *testing.T) {
 func TestPatternsLeaveRoomForModules(t *testing.T) {
 	w := newWorld(t, setup{})
 	for path, want := range map[string]int{
-		"/authn/credentials": http.StatusNotFound, "/authn/update": http.StatusNotFound, "/tokens": http.StatusNotFound,
+		"/authn/credential": http.StatusNotFound, "/authn/updates": http.StatusNotFound, "/bl-users/login": http.StatusNotFound, "/tokens": http.StatusNotFound,
 		"/token/": http.StatusNotFound, "/bl-users/by-id/x": http.StatusNotFound, "/authn/sessionsx": http.StatusNotFound,
 	} {
 		recorder := httptest.NewRecorder()

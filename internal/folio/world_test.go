@@ -40,6 +40,14 @@ type setup struct {
 	Policy  func(*session.Policy)
 	Prefix  string
 	Origins []string
+	// Deactivate is FOLIO's rule, LoginLog and Eureka the handler's fields.
+	Deactivate int
+	LoginLog   []string
+	Eureka     bool
+	// NoLinks is that no page sets passwords.
+	NoLinks bool
+	// Modules are the tenant diku's, by path.
+	Modules map[string]http.HandlerFunc
 }
 
 // world is the whole program below the listeners, but for TLS and proxying:
@@ -83,7 +91,7 @@ func newWorld(t testing.TB, s setup) *world {
 	var err error
 	w.store, err = store.Open(ctx, store.Config{Path: filepath.Join(t.TempDir(), "folio.db"), Now: now, Log: log})
 	w.must(err)
-	people := &directory.Cache{Source: w.store, Builtin: []directory.PermissionSet{folio.Permissions}, Now: now, TTL: -1}
+	people := &directory.Cache{Source: w.store, Builtin: folio.PermissionSets(), Now: now, TTL: -1}
 	w.must(people.Load(ctx))
 	w.ring, err = token.OpenRing(ctx, token.Config{
 		Store: w.store, Master: []byte("0123456789abcdefghijklmnopqrstuv"), Issuer: "https://folio.example.org", Audience: "folio", Now: now,
@@ -95,14 +103,25 @@ func newWorld(t testing.TB, s setup) *world {
 		s.Policy(&policy)
 	}
 	w.sessions = &session.Service{
-		Store: w.store, Feed: w.store, Cluster: w.store, Accounts: w.store, Events: w.store, Users: w.store, Directory: people, Tokens: w.ring,
-		Passwords: &credential.Hasher{Memory: 64, Time: 1, Queue: 1000}, Limits: &credential.Regulator{},
+		Store: w.store, Feed: w.store, Cluster: w.store, Accounts: w.store, Credentials: w.store, Events: w.store, Users: w.store, Directory: people, Tokens: w.ring,
+		Passwords: &credential.Hasher{Memory: 64, Time: 1, Queue: 1000}, Limits: &credential.Regulator{Deactivation: credential.Deactivation{After: s.Deactivate}},
 		Policies: &session.Policies{Default: policy}, Now: now, Log: log,
+	}
+	gw := &gateway.Gateway{
+		Sessions: w.sessions, Directory: people, Tokens: w.ring, Store: w.store,
+		Prefix: s.Prefix, Origins: s.Origins, Now: now, Log: log,
 	}
 	w.store.OnChange(func(changes []session.Change) {
 		for _, c := range changes {
-			if c.Kind == session.TenantsChanged {
-				w.must(people.ReloadTenants(ctx))
+			var err error
+			switch c.Kind {
+			case session.TenantsChanged:
+				err = people.ReloadTenants(ctx)
+			case session.ModulesChanged:
+				err = gw.Reload(ctx)
+			}
+			if err != nil {
+				t.Error(err) // not Fatal: this is the store's goroutine
 			}
 		}
 	})
@@ -111,21 +130,29 @@ func newWorld(t testing.TB, s setup) *world {
 		w.must(w.sessions.Close(ctx))
 		w.must(w.store.Close())
 	})
-	gw := &gateway.Gateway{
-		Sessions: w.sessions, Directory: people, Tokens: w.ring, Store: w.store,
-		Prefix: s.Prefix, Origins: s.Origins, Now: now, Log: log,
+	w.populate()
+	w.modules(gw, s.Modules)
+	recovery := &folio.Recovery{
+		Sessions: w.sessions, Call: gw.Call, ResetURL: "https://ui.example.org/reset-password",
+		ForgotURL: "https://ui.example.org/forgot-password", Now: now, Log: log,
 	}
+	if s.NoLinks {
+		recovery.ResetURL = ""
+	}
+	recovery.Start(ctx)
+	t.Cleanup(recovery.Close)
 	mount := func(internal bool) http.Handler {
 		mux := http.NewServeMux()
 		(&folio.Handler{
 			Sessions: w.sessions, Directory: people, Tokens: w.ring, Cookies: session.Cookies{Prefix: s.Prefix},
 			Prefix: s.Prefix, TrustedOrigins: s.Origins, Now: now, Log: log,
-			Guard: gw.Guard(internal), ModuleGuard: gw.ModuleGuard(internal),
+			Guard: gw.Guard(internal), ModuleGuard: gw.ModuleGuard(internal), PermissionGuard: gw.PermissionGuard(internal),
+			Call: gw.Call, Recovery: recovery, EurekaPermissions: s.Eureka, LoginLog: s.LoginLog,
 		}).Mount(mux)
+		mux.Handle("/", http.NotFoundHandler()) // the modules' routes
 		return fromAddress(mux)
 	}
 	w.public, w.internal = mount(false), mount(true)
-	w.populate()
 	return w
 }
 

@@ -52,6 +52,11 @@ func (f *Filter) Guard(required []string, serve func(http.ResponseWriter, *http.
 	return f.listener().guard(required, serve)
 }
 
+// PermissionGuard is Gateway.PermissionGuard for endpoints that Okapi calls.
+func (f *Filter) PermissionGuard(required []string, serve func(http.ResponseWriter, *http.Request, session.Caller)) http.Handler {
+	return f.listener().permissionGuard(required, serve)
+}
+
 // ModuleGuard is Gateway.ModuleGuard for endpoints that Okapi calls. Where no
 // permission is asked for, any token that holds will do: a module that is lent
 // nothing comes with the token of its caller.

@@ -29,7 +29,34 @@ func (l *listener) guard(required []string, serve func(http.ResponseWriter, *htt
 	})
 }
 
+// PermissionGuard is for endpoints of the program itself whose callers need a
+// permission and no name: beside users, a module may call that serves nobody in
+// particular, or whoever has a token that was signed with the permission.
+// Caller.Access may be nil.
+func (g *Gateway) PermissionGuard(internal bool) func([]string, func(http.ResponseWriter, *http.Request, session.Caller)) http.Handler {
+	return g.listener(internal).permissionGuard
+}
+
+func (l *listener) permissionGuard(required []string, serve func(http.ResponseWriter, *http.Request, session.Caller)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		caller, err := l.permitted(r, required)
+		if err != nil {
+			l.gateway.refuse(w, r, err)
+			return
+		}
+		serve(w, r, *caller)
+	})
+}
+
 func (l *listener) user(r *http.Request, required []string) (*session.Caller, error) {
+	caller, err := l.permitted(r, required)
+	if err == nil && caller.Access == nil {
+		err = session.ErrTokenInvalid
+	}
+	return caller, err
+}
+
+func (l *listener) permitted(r *http.Request, required []string) (*session.Caller, error) {
 	caller, err := l.tokenOf(r)
 	if err != nil {
 		return nil, err
@@ -40,9 +67,6 @@ func (l *listener) user(r *http.Request, required []string) (*session.Caller, er
 			text += ", access requires permission: " + required[0]
 		}
 		return nil, &Refusal{http.StatusUnauthorized, text}
-	}
-	if caller.Access == nil {
-		return nil, session.ErrTokenInvalid
 	}
 	_, err = l.gateway.Authorize(r.Context(), &Facts{Tenant: caller.Claims.Tenant, Caller: caller, Required: required})
 	return caller, err

@@ -87,7 +87,7 @@ func newWorld(t testing.TB, change func(*gateway.Gateway, *session.Service)) *wo
 	})
 	w.must(err)
 	w.sessions = &session.Service{
-		Store: w.db, Feed: w.db, Cluster: w.db, Accounts: w.db, Events: w.db, Users: w.db, Tokens: w.ring, Directory: people,
+		Store: w.db, Feed: w.db, Cluster: w.db, Accounts: w.db, Credentials: w.db, Events: w.db, Users: w.db, Tokens: w.ring, Directory: people,
 		Passwords: &credential.Hasher{Memory: 8, Time: 1}, Limits: &credential.Regulator{},
 		Policies: &session.Policies{Default: session.DefaultPolicy()}, Now: w.Now,
 	}

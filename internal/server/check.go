@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/folio"
 	"github.com/counterfoil/counterfoil/internal/session"
 )
 
@@ -63,6 +64,7 @@ func (c *Config) Check() []error {
 	bad(err != nil, "log.level: %q is not debug, info, warn or error", c.Log.Level)
 	bad(c.Log.Format != "json" && c.Log.Format != "text", "log.format: %q is not json or text", c.Log.Format)
 	bad(c.Login.MinPassword < 8, "login.min_password: %d is less than 8", c.Login.MinPassword)
+	faults = append(faults, c.checkRecovery()...)
 	bad(c.Login.DeactivateAfter < 0, "login.deactivate_after: must not be negative")
 	bad(c.VerifiedTokens < -1 || c.VerifiedTokens > 10_000_000, "verified_tokens: %d is not between -1 and 10000000", c.VerifiedTokens)
 	bad(c.Upstream.Timeout < 0 || c.KeepEnded < 0 || c.Drain < 0, "upstream.timeout, keep_ended and drain must not be negative")
@@ -95,6 +97,27 @@ func onLoopback(address string) bool {
 	host, _, _ := net.SplitHostPort(address)
 	addr, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && addr.IsLoopback()
+}
+
+// checkRecovery looks at what is about forgotten passwords and FOLIO's log.
+func (c *Config) checkRecovery() []error {
+	var faults []error
+	for _, page := range []struct{ key, address string }{
+		{"login.reset_url", c.Login.ResetURL}, {"login.forgot_url", c.Login.ForgotURL},
+	} {
+		if page.address != "" && !validURL(page.address) {
+			faults = append(faults, fmt.Errorf("%s: %q is not an http or https URL without query", page.key, page.address))
+		}
+	}
+	if ttl := c.Login.ResetTTL.Std(); ttl < time.Minute || ttl > 24*time.Hour {
+		faults = append(faults, fmt.Errorf("login.reset_ttl: %s is not between 1m and 24h", ttl))
+	}
+	for _, name := range c.Login.LogEvents {
+		if !slices.Contains(folio.LoginEvents, name) {
+			faults = append(faults, fmt.Errorf("login.log_events: %q is none of %s", name, strings.Join(folio.LoginEvents, ", ")))
+		}
+	}
+	return faults
 }
 
 // checkStore repeats nothing of a URL: it may hold a password.

@@ -68,9 +68,15 @@ type Config struct {
 	Tenants map[string]session.PolicyPatch `yaml:"tenants" doc:"the same for single tenants"`
 
 	Login struct {
-		DeactivateAfter int      `yaml:"deactivate_after" default:"0" doc:"FOLIO's rule: deactivate a user after so many wrong passwords within 10 minutes; 0 is off, because anybody can lock anybody out with it"`
-		MinPassword     int      `yaml:"min_password" default:"15" doc:"shortest new password, in characters"`
-		Exempt          []string `yaml:"exempt_networks" doc:"networks in which many people share one address, such as a library behind a translating router: there, failed logins are limited per user and tenant only"`
+		DeactivateAfter   int              `yaml:"deactivate_after" default:"0" doc:"FOLIO's rule: deactivate a user after so many wrong passwords within 10 minutes; 0 is off, because anybody can lock anybody out with it"`
+		MinPassword       int              `yaml:"min_password" default:"15" doc:"shortest new password, in characters"`
+		ResetURL          string           `yaml:"reset_url" doc:"page of the user interface that sets a password, such as https://ui.example.org/reset-password; the token of the link and ?tenant= are put after it. Empty: no links are made"`
+		ForgotURL         string           `yaml:"forgot_url" doc:"page that asks for another link, such as https://ui.example.org/forgot-password, for messages to users"`
+		ResetTTL          session.Duration `yaml:"reset_ttl" default:"15m" doc:"how long such a link holds, 1m to 24h"`
+		LogEvents         []string         `yaml:"log_events" doc:"types of events that FOLIO's /authn/log/events has, such as FAILED_LOGIN_ATTEMPT; empty switches it off, as FOLIO does by default. The audit log has all of them anyway"`
+		EurekaPermissions bool             `yaml:"eureka_permissions" default:"false" doc:"list a user's permissions as FOLIO's Eureka platform does, as objects and from the module that serves /permissions/users, if there is one"`
+
+		Exempt []string `yaml:"exempt_networks" doc:"networks in which many people share one address, such as a library behind a translating router: there, failed logins are limited per user and tenant only"`
 	} `yaml:"login"`
 
 	Log struct {
@@ -203,6 +209,9 @@ func (c *Config) SetDefaults() {
 	}
 	if c.Directory.Users == 0 {
 		c.Directory.Users = 50_000
+	}
+	if c.Login.ResetTTL == 0 {
+		c.Login.ResetTTL = session.Duration(session.DefaultLinkTTL)
 	}
 	if c.Login.MinPassword == 0 {
 		c.Login.MinPassword = 15

@@ -75,7 +75,7 @@ cors:
   origins: ["https://ui.example.org/", "https://*.example.org", ui.example.org]
 cookies: {same_site: lax, insecure: maybe}
 log: {level: loud, format: xml}
-login: {min_password: 3, deactivate_after: -1}
+login: {min_password: 3, deactivate_after: -1, reset_url: ui.example.org, forgot_url: "https://x/?y", reset_ttl: 2d, log_events: [LOGIN]}
 verified_tokens: -2
 drain: -1s
 policy: {access_ttl: 30s}
@@ -83,16 +83,17 @@ tenants:
   diku: {jitter: 2}
   cph: {jitter: 2}
 nonsense: 1
-`, map[string]string{"LOGIN_COOKIE_SAMESITE": "none", "COUNTERFOIL_MASTER_KEY": "short"})
+`, map[string]string{"LOGIN_COOKIE_SAMESITE": "none", "EUREKA_LOGIN_PERMS": "maybe", "COUNTERFOIL_MASTER_KEY": "short"})
 	want := []string{
 		`c.yaml: line 20: unknown key nonsense`,
 		"c.yaml: line 11: cannot unmarshal !!str `maybe` into bool",
-		`COUNTERFOIL_MASTER_KEY: `, `LOGIN_COOKIE_SAMESITE: must be Strict, Lax or None`,
+		`COUNTERFOIL_MASTER_KEY: `, `LOGIN_COOKIE_SAMESITE: must be Strict, Lax or None`, `EUREKA_LOGIN_PERMS: must be true or false`,
 		`store: is not postgres://`, `listen: "9130"`, `internal_listen: "localhost:x"`, `admin_listen: "127.0.0.1:70000"`,
 		`public_url: "folio.example.org"`, `internal_url: "https://u:p@x/?q"`, `tls: cert and key belong together`,
 		`trusted_proxies: "10.0.0.0/33"`, `trusted_proxies: "proxy.local"`,
 		`cors.origins: "https://ui.example.org/"`, `cors.origins: "https://*.example.org"`, `cors.origins: "ui.example.org"`,
-		`cookies.same_site: "lax"`, `log.level: "loud"`, `log.format: "xml"`, `login.min_password: 3`, `login.deactivate_after: `,
+		`cookies.same_site: "lax"`, `log.level: "loud"`, `log.format: "xml"`, `login.min_password: 3`,
+		`login.reset_url: "ui.example.org"`, `login.forgot_url: "https://x/?y"`, `login.reset_ttl: 48h0m0s is not between 1m and 24h`, `login.log_events: "LOGIN"`, `login.deactivate_after: `,
 		`verified_tokens: -2`, `upstream.timeout, keep_ended and drain `,
 		`policy.grace: 10s: the floor`, `policy.grace: 10s: 2 × grace`,
 		`tenants.cph.jitter: 2`, `tenants.diku.jitter: 2`,
@@ -172,14 +173,14 @@ func TestSetDataMovesWhatLiesInTheDirectory(t *testing.T) {
 func TestEnvironmentWinsOverTheFile(t *testing.T) {
 	c, faults := load(t, "data: a\nlisten: 127.0.0.1:1\ncookies: {same_site: Strict}\npolicy: {access_ttl: 20m}\n", map[string]string{
 		"COUNTERFOIL_DATA": "b", "COUNTERFOIL_LISTEN": "127.0.0.1:2", "COUNTERFOIL_INTERNAL_LISTEN": "127.0.0.1:3",
-		"COUNTERFOIL_ADMIN_LISTEN": "", "LOGIN_COOKIE_SAMESITE": "None", "TOKEN_EXPIRATION_SECONDS": "accessToken:900",
+		"COUNTERFOIL_ADMIN_LISTEN": "", "LOGIN_COOKIE_SAMESITE": "None", "EUREKA_LOGIN_PERMS": "true", "TOKEN_EXPIRATION_SECONDS": "accessToken:900",
 		"COUNTERFOIL_MASTER_KEY": "7b1f0c9a5ce2d3847b1f0c9a5ce2d3847b1f0c9a5ce2d3847b1f0c9a5ce2d384",
 	})
 	if faults != nil {
 		t.Fatal(faults)
 	}
 	if c.Data != "b" || c.Store != "sqlite:b/counterfoil.db" || c.Listen != "127.0.0.1:2" || c.InternalListen != "127.0.0.1:3" ||
-		c.AdminListen != "127.0.0.1:9132" || c.Cookies.SameSite != "None" || len(c.MasterKey) != 32 {
+		c.AdminListen != "127.0.0.1:9132" || c.Cookies.SameSite != "None" || !c.Login.EurekaPermissions || len(c.MasterKey) != 32 {
 		t.Errorf("%+v", c)
 	}
 	if got := c.Policy.AccessTTL.Std(); got != 15*time.Minute {

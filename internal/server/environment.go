@@ -50,6 +50,14 @@ func (c *Config) environment(lookup func(string) (string, bool)) []error {
 			fault("LOGIN_COOKIE_SAMESITE", errors.New("must be Strict, Lax or None"))
 		}
 	}
+	if text, set := lookup("EUREKA_LOGIN_PERMS"); set {
+		on, err := strconv.ParseBool(text)
+		if err != nil {
+			err = errors.New("must be true or false")
+		}
+		fault("EUREKA_LOGIN_PERMS", err)
+		c.Login.EurekaPermissions = on
+	}
 	return faults
 }
 

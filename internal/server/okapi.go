@@ -19,7 +19,7 @@ func (s *Server) mountBehindOkapi(prefix string) {
 		Open: folio.OpenPaths(), ForModules: folio.ModulePaths(),
 	}
 	endpoints := s.endpoints(prefix)
-	endpoints.Guard, endpoints.ModuleGuard = filter.Guard, filter.ModuleGuard
+	endpoints.Guard, endpoints.ModuleGuard, endpoints.PermissionGuard = filter.Guard, filter.ModuleGuard, filter.PermissionGuard
 	endpoints.Mount(mux)
 	filter.Tenants(mux)
 	(&oauth.Handler{Ring: s.ring}).Mount(mux)

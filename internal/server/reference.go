@@ -89,4 +89,5 @@ const referenceEnvironment = `
 | ` + "`TOKEN_EXPIRATION_SECONDS`" + ` | as mod-authtoken reads it: ` + "`accessToken:600,refreshToken:604800;tenantId:diku,accessToken:300`" + `. refreshToken is the idle lifetime; where no grace is set, it shrinks with the access token |
 | ` + "`LEGACY_TOKEN_TENANTS`" + ` | unset or empty: no tenant gets tokens that never expire. Anything else is refused |
 | ` + "`LOGIN_COOKIE_SAMESITE`" + ` | Strict, Lax or None, as mod-login reads it |
+| ` + "`EUREKA_LOGIN_PERMS`" + ` | true or false, as mod-users-bl reads it; unset is false here |
 `

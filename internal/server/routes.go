@@ -45,6 +45,7 @@ func (s *Server) mount() error {
 	if err != nil {
 		return fmt.Errorf("public_url: %w", err)
 	}
+	s.openRecovery()
 	if s.config.behindOkapi() {
 		s.mountBehindOkapi(prefix)
 		return nil
@@ -52,7 +53,7 @@ func (s *Server) mount() error {
 	surface := func(internal bool) http.Handler {
 		mux := http.NewServeMux()
 		endpoints := s.endpoints(prefix)
-		endpoints.Guard, endpoints.ModuleGuard = s.gateway.Guard(internal), s.gateway.ModuleGuard(internal)
+		endpoints.Guard, endpoints.ModuleGuard, endpoints.PermissionGuard = s.gateway.Guard(internal), s.gateway.ModuleGuard(internal), s.gateway.PermissionGuard(internal)
 		endpoints.Mount(mux)
 		(&oauth.Handler{Ring: s.ring}).Mount(mux)
 		mux.Handle("/_/", s.gateway.PublicManagement(internal))
@@ -76,12 +77,23 @@ func (s *Server) mount() error {
 	return nil
 }
 
+// openRecovery starts what sends mails about forgotten passwords.
+func (s *Server) openRecovery() {
+	login := &s.config.Login
+	s.recovery = &folio.Recovery{
+		Sessions: s.sessions, Call: s.gateway.Call, ResetURL: login.ResetURL, ForgotURL: login.ForgotURL,
+		TTL: login.ResetTTL.Std(), Now: s.db.Now, Log: s.log,
+	}
+	s.recovery.Start(context.Background())
+}
+
 // endpoints are FOLIO's, without their guards.
 func (s *Server) endpoints(prefix string) *folio.Handler {
 	front := &folio.Handler{
 		Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Prefix: prefix,
 		Cookies:        session.Cookies{Prefix: prefix, SameSite: sameSites[s.config.Cookies.SameSite], Insecure: s.config.Cookies.Insecure},
 		TrustedOrigins: s.ownOrigins(), Now: s.db.Now, Log: s.log,
+		Call: s.gateway.Call, Recovery: s.recovery, EurekaPermissions: s.config.Login.EurekaPermissions, LoginLog: s.config.Login.LogEvents,
 	}
 	if s.config.Directory.Consortium {
 		front.HomeTenant = s.borrowed.homeTenant

@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -192,6 +193,43 @@ func (s teller) keys(access string) {
 	s.public(401, "/orders", nil, "X-Okapi-Token", access)
 }
 
+// links sets a password by a link that a failing module was told of.
+func (s teller) links() {
+	heard := make(chan struct{}, 10)
+	notify := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		text, _ := io.ReadAll(r.Body)
+		_, rest, _ := strings.Cut(string(text), "/reset-password/")
+		raw, _, _ := strings.Cut(rest, "?")
+		s.add("link", raw)
+		s.take(r.Header, nil)
+		w.WriteHeader(http.StatusInternalServerError)
+		_, _ = w.Write(text)
+		heard <- struct{}{}
+	}))
+	s.t.Cleanup(notify.Close)
+	s.enable("mod-notify-1.0.0", `[{"methods":["POST"],"pathPattern":"/notify","permissionsRequired":["notify.item.post"]}]`, notify.URL)
+	s.public(204, "/bl-users/forgotten/password", map[string]string{"id": "reader"})
+	<-heard
+	link, err := s.Sessions().NewLink(context.Background(), "diku", readerID, time.Hour)
+	s.must(err)
+	s.add("link", link.Token)
+	at := func(want int, path string, body any, raw string) {
+		s.say(want, http.MethodPost, s.URL(server.Public)+"/bl-users/password-reset"+path, body, "X-Okapi-Tenant", "diku", "X-Okapi-Token", raw)
+	}
+	next := map[string]string{"newPassword": "a canary that flew away"}
+	s.add("password", next["newPassword"])
+	at(204, "/validate", nil, link.Token)
+	at(422, "/validate", nil, link.Token+"x")
+	at(422, "/reset", map[string]string{"newPassword": "canary!"}, link.Token)
+	at(204, "/reset", next, link.Token)
+	at(422, "/reset", next, link.Token)
+	change := map[string]string{"username": "reader", "password": "a wrong canary password", "newPassword": "the last canary of all"}
+	s.public(401, "/authn/update", change)
+	s.add("password", change["newPassword"])
+	change["password"] = next["newPassword"]
+	s.public(204, "/authn/update", change)
+}
+
 func (s teller) configurations() {
 	file := filepath.Join(s.t.TempDir(), "wrong.yaml")
 	s.must(os.WriteFile(file, []byte("listen: nowhere\nmaster_key: a canary that is no key\n"), 0o600))
@@ -259,6 +297,7 @@ func TestT2NoSecretIsInLogsMetricsErrorsOrTheDatabase(t *testing.T) {
 	h := &hoard{secrets: map[string]string{}}
 	o := emptyOffice(t, func(c *server.Config) {
 		c.Demo, c.LogTo, c.Log.Level, c.Login.MinPassword = false, h, "debug", 15
+		c.Login.ResetURL = "https://ui.example.org/reset-password"
 	})
 	s := teller{o, h}
 	s.operators()
@@ -277,6 +316,7 @@ func TestT2NoSecretIsInLogsMetricsErrorsOrTheDatabase(t *testing.T) {
 	access := s.refreshes(script.json.RefreshToken, cookies)
 	s.raises(access)
 	s.keys(access)
+	s.links()
 	s.configurations()
 
 	places := map[string][]byte{"metrics": s.say(200, http.MethodGet, s.URL(server.Admin)+"/metrics", nil).body}
@@ -296,7 +336,7 @@ func TestT2NoSecretIsInLogsMetricsErrorsOrTheDatabase(t *testing.T) {
 		kinds[strings.TrimRight(what, " 0123456789")]++
 	}
 	t.Logf("%d secrets %v in %d places", len(h.secrets), kinds, len(places))
-	for _, kind := range []string{"JWT", "refresh token", "password", "heal nonce", "cookie counterfoilDevice", "cookie counterfoilHeal", "admin token", "bootstrap code", "master key"} {
+	for _, kind := range []string{"JWT", "refresh token", "password", "link", "heal nonce", "cookie counterfoilDevice", "cookie counterfoilHeal", "admin token", "bootstrap code", "master key"} {
 		if kinds[kind] == 0 {
 			t.Errorf("the story has no %s: %v", kind, kinds)
 		}

@@ -25,6 +25,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/audit"
 	"github.com/counterfoil/counterfoil/internal/credential"
 	"github.com/counterfoil/counterfoil/internal/directory"
+	"github.com/counterfoil/counterfoil/internal/folio"
 	"github.com/counterfoil/counterfoil/internal/gateway"
 	"github.com/counterfoil/counterfoil/internal/session"
 	"github.com/counterfoil/counterfoil/internal/store"
@@ -46,6 +47,7 @@ type Server struct {
 	gateway  *gateway.Gateway
 	admin    *admin.Handler
 	marker   *marker
+	recovery *folio.Recovery
 
 	listeners   map[string]net.Listener
 	handlers    map[string]*observed
@@ -187,7 +189,7 @@ func (s *Server) openSessions(ctx context.Context, master []byte) error {
 		limits.Deactivation = credential.Deactivation{After: c.Login.DeactivateAfter, Window: 10 * time.Minute}
 	}
 	s.sessions = &session.Service{
-		Store: s.db, Feed: s.db, Cluster: s.db, Trust: c.TrustMemory.Std(), Accounts: s.db, Events: s.db, Users: s.users,
+		Store: s.db, Feed: s.db, Cluster: s.db, Trust: c.TrustMemory.Std(), Accounts: s.db, Credentials: s.db, Events: s.db, Users: s.users,
 		UsersElsewhere: s.borrowed != nil,
 		Tokens:         s.ring, Directory: s.people, Policies: policies,
 		Passwords: &credential.Hasher{}, Rules: credential.Rules{MinLength: c.Login.MinPassword, AllowWeak: c.Demo}, Limits: limits,
@@ -392,6 +394,9 @@ func (s *Server) Close(ctx context.Context) error {
 		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			faults = append(faults, err)
 		}
+	}
+	if s.recovery != nil {
+		s.recovery.Close()
 	}
 	if s.sessions != nil {
 		faults = append(faults, s.sessions.Close(ctx))

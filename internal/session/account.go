@@ -80,17 +80,6 @@ func (s *Service) SetPassword(ctx context.Context, tenant, userID, password stri
 	return n, err
 }
 
-// ChangePassword lets a user replace the password, proving the old one. It is
-// refused and counted as a login is.
-func (s *Service) ChangePassword(ctx context.Context, tenant, username, userID, old, password string) error {
-	user, err := s.prove(ctx, tenant, username, userID, old)
-	if err != nil {
-		return err
-	}
-	_, err = s.SetPassword(ctx, tenant, user.ID, password, token.SessionID{})
-	return err
-}
-
 func (s *Service) encode(ctx context.Context, password, username string) (string, error) {
 	if password == "" {
 		return "", nil

@@ -136,10 +136,11 @@ func (s *Service) prove(ctx context.Context, tenant, username, userID, password 
 		return user, err
 	}
 	if !known || !result.OK || !user.Active {
-		s.refuse(ctx, tenant, user.User, attempt, known && !result.OK)
+		s.failed(ctx, tenant, user.User, attempt, encoded != "" && !result.OK)
 		return user, ErrCredentials
 	}
 	s.Limits.Succeeded(s.Now(), attempt)
+	s.passed(ctx, tenant, user.ID)
 	if result.Rehash {
 		s.upgrade(ctx, user.User, encoded, password)
 	}
@@ -200,22 +201,6 @@ func (s *Service) verify(ctx context.Context, encoded, password string) (credent
 		return credential.Result{}, nil
 	}
 	return result, nil
-}
-
-// refuse counts a failure and, where FOLIO's rule is switched on, deactivates
-// a user whose password was guessed at too often.
-func (s *Service) refuse(ctx context.Context, tenant string, user directory.User, attempt credential.Attempt, wrongPassword bool) {
-	s.Limits.Failed(s.Now(), attempt)
-	s.append(ctx, audit.Event{Kind: audit.LoginFailed, Tenant: tenant, UserID: user.ID})
-	if !wrongPassword || !user.Active || !s.Limits.ShouldDeactivate(s.Now(), attempt) {
-		return
-	}
-	user.Active = false
-	e := event(ctx, audit.UserDeactivated, nil, "too many wrong passwords")
-	e.Tenant, e.UserID = tenant, user.ID
-	if _, err := s.Accounts.UpdateUser(ctx, user, e); err != nil {
-		s.Log.ErrorContext(ctx, "user not deactivated after too many wrong passwords", "error", err)
-	}
 }
 
 // upgrade replaces an old hash by one of today's strength. Losing the race

@@ -20,14 +20,16 @@ import (
 // Service is the use cases. Fill in the fields, call Start, and Close at the
 // end. Its methods are safe for concurrent use.
 type Service struct {
-	Store     Store
-	Feed      Feed
-	Cluster   Cluster
-	Accounts  AccountStore
-	Events    EventStore
-	Tokens    *token.Ring
-	Users     directory.Source
-	Directory *directory.Cache
+	Store    Store
+	Feed     Feed
+	Cluster  Cluster
+	Accounts AccountStore
+	// Credentials keeps what is about passwords beside the valid ones.
+	Credentials PasswordStore
+	Events      EventStore
+	Tokens      *token.Ring
+	Users       directory.Source
+	Directory   *directory.Cache
 	// UsersElsewhere is whether users are kept by another system, which tells no
 	// changes. Whoever is found inactive there loses all sessions then, and at a
 	// login it is asked anew what the user may do.

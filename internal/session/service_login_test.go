@@ -216,7 +216,7 @@ func TestFOLIOsDeactivationIsAnOption(t *testing.T) {
 		if _, err := w.service.Login(from(home), loginOf("reader")); !errors.Is(err, session.ErrCredentials) {
 			t.Errorf("login of a deactivated user: %v", err)
 		}
-		if !slices.Contains(w.told(), "user_deactivated by anonymous: too many wrong passwords") {
+		if !slices.Contains(w.told(), "user_blocked by anonymous") {
 			t.Errorf("events %q", w.told())
 		}
 	})

@@ -107,7 +107,7 @@ func (w *world) open() {
 		cluster = w.cluster(w.db)
 	}
 	w.service = &session.Service{
-		Store: w.store, Feed: w.db, Cluster: cluster, Accounts: w.db, Events: w.db, Users: w.db, Directory: w.people, Tokens: w.ring,
+		Store: w.store, Feed: w.db, Cluster: cluster, Accounts: w.db, Credentials: w.db, Events: w.db, Users: w.db, Directory: w.people, Tokens: w.ring,
 		Passwords: w.hasher, Limits: w.limits, Policies: w.policies, Now: w.now, Observe: w.seen, FlushEvery: w.flushEvery,
 	}
 	if w.noCache {

@@ -53,6 +53,15 @@ var copiedTables = []table{
 	{name: "credentials", key: "tenant, user_id", columns: []column{
 		{"tenant", text}, {"user_id", text}, {"encoded", text},
 	}},
+	{name: "password_history", key: "tenant, user_id, n", columns: []column{
+		{"tenant", text}, {"user_id", text}, {"n", number}, {"encoded", text},
+	}},
+	{name: "password_actions", key: "tenant, id", columns: []column{
+		{"tenant", text}, {"id", text}, {"user_id", text}, {"secret", raw}, {"expires_at", number},
+	}},
+	{name: "login_attempts", key: "tenant, user_id", columns: []column{
+		{"tenant", text}, {"user_id", text}, {"n", number}, {"at", number},
+	}},
 	{name: "grants", key: "tenant, user_id, permission, elevated", columns: []column{
 		{"tenant", text}, {"user_id", text}, {"permission", text}, {"elevated", truth},
 	}},

@@ -55,6 +55,7 @@ func installDirectory(t *testing.T, db DB) {
 		one.Tenant = "diku"
 		must(t, db.CreateUser(ctx, one.User, one.Grants, one.encoded, audit.Event{Kind: audit.UserCreated, Tenant: "diku", UserID: one.User.ID}))
 	}
+	installPasswords(t, db)
 	set := directory.PermissionSet{Name: "librarian", DisplayName: "Librarian", Description: "at the desk", Sub: []string{"orders.all", "x"}, ElevatedOnly: true}
 	must(t, db.SavePermissionSet(ctx, "diku", set, audit.Event{Kind: audit.PermissionChanged, Tenant: "diku"}))
 	ttl, n := session.Duration(5*time.Minute), 7
@@ -94,6 +95,22 @@ func someAPIKey(n byte, now time.Time) apikey.Key {
 		Hash: apikey.Hash{n, 0, '\'', 31: 0xff}, CreatedAt: kept(now), ExpiresAt: kept(now.Add(time.Hour)),
 		Scope: apikey.Scope{Routes: []apikey.Route{{Method: "POST", Path: "/gobi/orders"}}, Permissions: []string{"gobi.all", "x"}},
 	}
+}
+
+// installPasswords leaves a former password, the right to set another one, and
+// wrong ones.
+func installPasswords(t *testing.T, db DB) {
+	t.Helper()
+	ctx := as(t.Context())
+	const former = "$argon2id$v=19$m=1,t=1,p=1$c2FsdA$b2xk"
+	who := session.Scope{Tenant: "college", UserID: bob}
+	for _, encoded := range []string{former, "$argon2id$v=19$m=1,t=1,p=1$c2FsdA$bmV3"} {
+		must(t, ignore(db.ChangePassword(ctx, who, encoded, audit.Event{Kind: audit.PasswordChanged, Tenant: "college", UserID: bob})))
+	}
+	must(t, ignore(db.SaveAction(ctx, session.PasswordAction{
+		Tenant: "college", ID: "0d5f4b5e-5f0b-4f0c-8a50-1b7d3c3f9c11", UserID: bob, Expires: kept(db.Now().Add(time.Hour)), Secret: [32]byte{0xff, 31: 1},
+	}, audit.Event{Kind: audit.PasswordLink, Tenant: "college", UserID: bob})))
+	must(t, ignore(db.FailAttempt(ctx, "college", bob, time.Minute)))
 }
 
 func installModules(t *testing.T, db DB) {
@@ -176,6 +193,14 @@ func inventory(t *testing.T, db DB) string {
 		sets, err := db.PermissionSets(ctx, one.ID)
 		each(t, sets, err, func(set directory.PermissionSet) { tell("set", set) })
 	})
+	former, err := db.FormerPasswords(ctx, "college", bob, 10)
+	each(t, former, err, func(encoded string) { tell("former", encoded) })
+	if action, err := db.Action(ctx, "college", "0d5f4b5e-5f0b-4f0c-8a50-1b7d3c3f9c11"); err == nil {
+		tell("action", action)
+	}
+	if count, err := db.Attempts(ctx, "college", bob); err == nil {
+		tell("attempts", count)
+	}
 	policies, err := db.Policies(ctx)
 	each(t, policies, err, func(o session.PolicyOverride) {
 		text, err := json.Marshal(o)

@@ -56,7 +56,7 @@ func (t *pgTx) saveCredential(tenant, userID, encoded string) error {
 // ChangePassword stores a hash and ends sessions.
 func (p *Postgres) ChangePassword(ctx context.Context, who session.Scope, encoded string, event audit.Event) (ended int, err error) {
 	err = p.endingUser(ctx, who, func(t *pgTx, rows map[token.SessionID]*pgRow) error {
-		if err := t.saveCredential(who.Tenant, who.UserID, encoded); err != nil {
+		if err := t.replaceCredential(who.Tenant, who.UserID, encoded); err != nil {
 			return err
 		}
 		ended, err = t.endWith(ctx, who, rows, session.PasswordChanged, event, "the password was changed")
@@ -146,6 +146,8 @@ func (p *Postgres) UpdateUser(ctx context.Context, u directory.User, event audit
 		if err := update(t); err != nil {
 			return err
 		}
+		// Whoever makes the user active again gives all attempts back.
+		t.clearAttempts(u.Tenant, u.ID)
 		ended, err = t.endWith(ctx, who, rows, session.UserDeactivated, event, "the user was deactivated")
 		return err
 	})
@@ -159,7 +161,7 @@ func (p *Postgres) DeleteUser(ctx context.Context, tenant, userID string, event 
 		if err := t.must("user", `DELETE FROM users WHERE tenant = $1 AND id = $2`, tenant, userID); err != nil {
 			return err
 		}
-		t.later(`DELETE FROM credentials WHERE tenant = $1 AND user_id = $2`, tenant, userID)
+		t.forgetCredential(tenant, userID)
 		keys, err := t.exec(`DELETE FROM api_keys WHERE tenant = $1 AND user_id = $2`, tenant, userID)
 		if err != nil {
 			return err

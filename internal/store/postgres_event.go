@@ -94,16 +94,18 @@ func (p *Postgres) Events(ctx context.Context, f session.EventFilter) ([]audit.E
 	if before <= 0 {
 		before = math.MaxInt64
 	}
-	return listRows(ctx, p, query, func(row pgx.CollectableRow) (e audit.Event, err error) {
-		var at int64
-		var detail string
-		a := &e.Actor
-		err = row.Scan(&e.Seq, &at, &e.Kind, &e.Tenant, &e.Session, &e.UserID, &a.Kind, &a.Name, &a.UserID, &a.Address,
-			&a.UserAgent, &a.RequestID, &e.Reason, &detail)
-		if err != nil {
-			return e, err
-		}
-		e.Time = fromMicro(at)
-		return e, decodeDetail(detail, &e)
-	}, f.Tenant, f.UserID, f.Session, string(f.Kind), before, pageSize(f.Limit))
+	return listRows(ctx, p, query, scanEventRow, f.Tenant, f.UserID, f.Session, string(f.Kind), before, pageSize(f.Limit))
+}
+
+func scanEventRow(row pgx.CollectableRow) (e audit.Event, err error) {
+	var at int64
+	var detail string
+	a := &e.Actor
+	err = row.Scan(&e.Seq, &at, &e.Kind, &e.Tenant, &e.Session, &e.UserID, &a.Kind, &a.Name, &a.UserID, &a.Address,
+		&a.UserAgent, &a.RequestID, &e.Reason, &detail)
+	if err != nil {
+		return e, err
+	}
+	e.Time = fromMicro(at)
+	return e, decodeDetail(detail, &e)
 }

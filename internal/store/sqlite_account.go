@@ -52,7 +52,7 @@ func (t *tx) saveCredential(tenant, userID, encoded string) error {
 // ChangePassword stores a hash and ends sessions.
 func (s *SQLite) ChangePassword(ctx context.Context, who session.Scope, encoded string, event audit.Event) (ended int, err error) {
 	err = s.writer.do(ctx, func(t *tx) error {
-		if err := t.saveCredential(who.Tenant, who.UserID, encoded); err != nil {
+		if err := t.replaceCredential(who.Tenant, who.UserID, encoded); err != nil {
 			return err
 		}
 		ended, err = t.endWith(ctx, who, session.PasswordChanged, event, "the password was changed")
@@ -133,6 +133,10 @@ func (s *SQLite) UpdateUser(ctx context.Context, u directory.User, event audit.E
 			ended = 0
 			return t.append(ctx, event)
 		}
+		// Whoever makes the user active again gives all attempts back.
+		if err := t.clearAttempts(u.Tenant, u.ID); err != nil {
+			return err
+		}
 		who := session.Scope{Tenant: u.Tenant, UserID: u.ID}
 		ended, err = t.endWith(ctx, who, session.UserDeactivated, event, "the user was deactivated")
 		return err
@@ -146,7 +150,7 @@ func (s *SQLite) DeleteUser(ctx context.Context, tenant, userID string, event au
 		if err := t.must("user", `DELETE FROM users WHERE tenant = ?1 AND id = ?2`, tenant, userID); err != nil {
 			return err
 		}
-		if err := t.exec(`DELETE FROM credentials WHERE tenant = ?1 AND user_id = ?2`, tenant, userID); err != nil {
+		if err := t.forgetCredential(tenant, userID); err != nil {
 			return err
 		}
 		if err := t.exec(`DELETE FROM api_keys WHERE tenant = ?1 AND user_id = ?2`, tenant, userID); err != nil {

@@ -48,6 +48,7 @@ type DB interface {
 	session.Feed
 	session.Cluster
 	session.AccountStore
+	session.PasswordStore
 	session.EventStore
 	session.PolicyStore
 	session.APIKeyStore

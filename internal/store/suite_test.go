@@ -102,7 +102,7 @@ func openPostgres(t testing.TB, c PostgresConfig) *Postgres {
 // suite is what every engine must do. Each test gets a store of its own.
 func suite(t *testing.T, e engine) {
 	for _, part := range []map[string]func(*testing.T, bench, engine){
-		sessionTests, endingTests, listTests, feedTests, clusterTests, groupTests, accountTests, directoryTests, recordTests, markTests,
+		sessionTests, endingTests, listTests, feedTests, clusterTests, groupTests, accountTests, passwordTests, directoryTests, recordTests, markTests,
 		apiKeyTests,
 	} {
 		for name, test := range part {
