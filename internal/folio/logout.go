@@ -1,7 +1,6 @@
 package folio
 
 import (
-	"context"
 	"errors"
 	"net/http"
 
@@ -36,7 +35,7 @@ func (h *Handler) logoutAll(w http.ResponseWriter, r *http.Request) error {
 	if p.token != "" {
 		err := h.Sessions.LogoutAll(r.Context(), p.token)
 		switch {
-		case err == nil, h.loggedOutAll(r.Context(), p.token):
+		case err == nil:
 			return h.loggedOut(w, p.inBody)
 		case !errors.Is(err, session.ErrTokenInvalid) && !errors.Is(err, session.ErrNotFound):
 			return err
@@ -49,17 +48,6 @@ func (h *Handler) logoutAll(w http.ResponseWriter, r *http.Request) error {
 		return h.loggedOut(w, p.inBody)
 	}).ServeHTTP(w, r)
 	return nil
-}
-
-// loggedOutAll is whether this is a repeated logout-all whose first answer was
-// lost. A session that ended for another reason ends no other.
-func (h *Handler) loggedOutAll(ctx context.Context, raw string) bool {
-	opened, err := h.Tokens.OpenRefresh(raw)
-	if err != nil {
-		return false
-	}
-	row, err := h.Sessions.Session(ctx, opened.Session)
-	return err == nil && row.RevokedWhy == session.LoggedOutAll
 }
 
 // loggedOut answers once the session is over, and not before: a browser that

@@ -57,7 +57,7 @@ type tokenHash [sha256.Size]byte
 type verified struct {
 	claims token.Claims
 	ring   uint64
-	// noted is the minute in which a use was last noted.
+	// noted is in which stretch of noteEvery a use was last noted.
 	noted atomic.Int64
 }
 
@@ -111,7 +111,7 @@ func (s *Service) Check(ctx context.Context, raw string, accept ...token.Kind) (
 			}
 		}
 	}
-	if minute := now.Unix() / 60; own && v.noted.Swap(minute) != minute {
+	if stretch := now.UnixNano() / int64(noteEvery); own && v.noted.Swap(stretch) != stretch {
 		s.seen.note(c.Session, c.Gen, now, 0)
 	}
 	return caller, nil

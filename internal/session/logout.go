@@ -28,7 +28,9 @@ func (s *Service) Logout(ctx context.Context, raw string) error {
 	return err
 }
 
-// LogoutAll ends all sessions of the user of an authentic refresh token.
+// LogoutAll ends all sessions of the user of an authentic refresh token of a
+// session that goes on. Repeated, because its answer was lost perhaps, it is
+// acknowledged again. A session that ended for another reason ends no other.
 func (s *Service) LogoutAll(ctx context.Context, raw string) error {
 	opened, err := s.Tokens.OpenRefresh(raw)
 	if err != nil {
@@ -39,10 +41,27 @@ func (s *Service) LogoutAll(ctx context.Context, raw string) error {
 		return err
 	}
 	policy := s.Policies.For(row.Tenant, row.Client, row.UserID)
-	if !s.Tokens.RefreshMatches(row.Binding(), opened) || row.Over(policy.Rule(), row.AbsoluteExpiry, s.Now()) {
+	if !s.Tokens.RefreshMatches(row.Binding(), opened) {
+		return ErrTokenInvalid
+	}
+	if row.RevokedWhy == LoggedOutAll {
+		return s.repeatLogoutAll(ctx, row)
+	}
+	if row.Over(policy.Rule(), row.AbsoluteExpiry, s.Now()) {
 		return ErrTokenInvalid
 	}
 	return s.LogoutUser(ctx, row.Tenant, row.UserID)
+}
+
+// repeatLogoutAll acknowledges again, once the end has been read under the row's
+// lock: then it is committed for good, on a standby too, and what may have been
+// committed without an answer is known here.
+func (s *Service) repeatLogoutAll(ctx context.Context, row *Session) error {
+	_, err := s.end(ctx, row.ID, func(*Session) bool { return false }, LoggedOutAll, audit.LogoutAll)
+	if err == nil {
+		s.memory.raise(row.Tenant, row.UserID, row.UserEpoch+1)
+	}
+	return err
 }
 
 // LogoutUser ends all sessions of the user who asks for it.

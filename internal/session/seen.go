@@ -8,8 +8,14 @@ import (
 	"github.com/counterfoil/counterfoil/internal/token"
 )
 
-// maxSeen bounds the sessions noticed between two flushes.
-const maxSeen = 200_000
+const (
+	// maxSeen bounds the sessions noticed between two flushes.
+	maxSeen = 200_000
+	// noteEvery is how often the use of one access token is noted, beside the
+	// first time, on which the refresh rule rests. The rest is for people: when a
+	// session was last active. Each note is a write.
+	noteEvery = 5 * time.Minute
+)
 
 // seen gathers, off the request path, which generation's tokens came back to
 // us: proof that the answer which carried them arrived. Late recovery rests on

@@ -62,6 +62,26 @@ func TestLogoutAllNeedsATokenOfALiveSession(t *testing.T) {
 	})
 }
 
+// The answer to a logout-all is lost, and this node does not know what was
+// committed. Asked again it acknowledges, and holds to it.
+func TestT53RepeatedLogoutAllIsAcknowledgedAndEndsNothingNew(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		one, other := w.login("reader"), w.login("reader")
+		w.must(w.service.LogoutAll(from(home), one.Refresh))
+		later := w.login("reader")
+		w.must(w.service.LogoutAll(from(home), one.Refresh))
+		w.must(w.service.LogoutAll(from(home), other.Refresh))
+		w.dead(one.Access, session.ErrTokenInvalid)
+		w.dead(other.Access, session.ErrTokenInvalid)
+		w.holds(later.Access)
+		w.refresh(later.Refresh)
+		w.away(time.Hour) // acknowledged by the store alone
+		if err := w.service.LogoutAll(from(home), one.Refresh); !errors.Is(err, session.ErrUnavailable) {
+			t.Errorf("error is %v, want unavailable", err)
+		}
+	})
+}
+
 func TestT52RevokedSessionNeverAnswersAgain(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		first := w.login("reader")

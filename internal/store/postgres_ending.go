@@ -212,12 +212,15 @@ func (p *Postgres) countTenant(ctx context.Context, tenant string) (n int, err e
 }
 
 // Rows that somebody works on are passed over: the next sweep finds them. Each
-// array is found once; what IN selects, a plan may select again and again.
+// array is found once; what IN selects, a plan may select again and again. A
+// sweep goes on from where its last batch ended, and not over the entries of
+// rows that are gone.
 const (
 	pgSweepEnded = `DELETE FROM sessions WHERE id = ANY(ARRAY(SELECT id FROM sessions
-		WHERE ended_at <> 0 AND ended_at < $1 ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING id`
+		WHERE ended_at <> 0 AND ended_at >= $3 AND ended_at < $1 ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING id, ended_at`
 	pgSweepExpired = `DELETE FROM sessions WHERE id = ANY(ARRAY(SELECT id FROM sessions
-		WHERE ended_at = 0 AND absolute_expiry < $1 ORDER BY absolute_expiry LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING id`
+		WHERE ended_at = 0 AND absolute_expiry >= $3 AND absolute_expiry < $1 ORDER BY absolute_expiry LIMIT $2 FOR UPDATE SKIP LOCKED))
+		RETURNING id, absolute_expiry`
 	pgSweepEvents = `DELETE FROM events WHERE session = ANY($1::text[]) AND session <> ''`
 	// pgSweepRefused is for what strangers cause: without it they could fill the
 	// disk with failed logins.
@@ -225,28 +228,35 @@ const (
 		WHERE kind IN ('login_failed', 'login_limited', 'elevation_failed') AND at < $1 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED))`
 )
 
+// sweepRest is how long a sweep rests after a batch, for each moment that the
+// batch took, and longestRest the most: nobody waits for it, and refreshes must
+// not wait because of it.
+const (
+	sweepRest   = 3
+	longestRest = time.Second
+)
+
 // SweepSessions also deletes the events of refused logins from before the time.
 func (p *Postgres) SweepSessions(ctx context.Context, before time.Time, limit int) (int, error) {
 	total := 0
 	for _, query := range []string{pgSweepEnded, pgSweepExpired} {
-		for total < limit {
-			n, batch := 0, min(sweepBatch, limit-total)
-			err := p.do(ctx, func(t *pgTx) (err error) {
-				n, err = t.sweep(query, before, batch)
+		var from int64
+		for more := true; more && total < limit; {
+			batch, n := min(sweepBatch, limit-total), 0
+			err := p.resting(ctx, func(t *pgTx) (err error) {
+				n, from, err = t.sweep(query, before, from, batch)
 				return err
 			})
 			if err != nil {
 				return total, err
 			}
 			total += n
-			if n < batch {
-				break
-			}
+			more = n == batch
 		}
 	}
 	for refused := 0; refused < maxRefused; refused += refusedBatch {
 		n := 0
-		err := p.do(ctx, func(t *pgTx) (err error) {
+		err := p.resting(ctx, func(t *pgTx) (err error) {
 			n, err = t.exec(pgSweepRefused, micro(before), refusedBatch)
 			return err
 		})
@@ -257,18 +267,37 @@ func (p *Postgres) SweepSessions(ctx context.Context, before time.Time, limit in
 	return total, nil
 }
 
-func (t *pgTx) sweep(query string, before time.Time, limit int) (int, error) {
+// resting is do with a rest after it.
+func (p *Postgres) resting(ctx context.Context, apply func(*pgTx) error) error {
+	began := p.config.Now()
+	if err := p.do(ctx, apply); err != nil {
+		return err
+	}
+	rest := time.NewTimer(min(longestRest, sweepRest*p.config.Now().Sub(began)))
+	defer rest.Stop()
+	select {
+	case <-rest.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// sweep deletes a batch and returns where the next one begins.
+func (t *pgTx) sweep(query string, before time.Time, from int64, limit int) (int, int64, error) {
 	var ids []string
+	next := from
 	err := t.query(func(row pgx.CollectableRow) error {
 		var raw []byte
-		err := row.Scan(&raw)
+		var at int64
+		err := row.Scan(&raw, &at)
 		var id token.SessionID
 		copy(id[:], raw)
-		ids = append(ids, id.String())
+		ids, next = append(ids, id.String()), max(next, at)
 		return err
-	}, query, micro(before), limit)
+	}, query, micro(before), limit, from)
 	if err == nil && len(ids) > 0 {
 		t.later(pgSweepEvents, ids)
 	}
-	return len(ids), err
+	return len(ids), next, err
 }
