@@ -122,6 +122,12 @@ func (s *sessionCheck) unheard() time.Duration {
 	return first
 }
 
+// refusalLost is whether that may have happened to a session.
+func (h *history) refusalLost(l limits, session string, list []asked) bool {
+	s := sessionCheck{h: h, limits: l, session: session, list: list, windows: map[uint64]time.Duration{}}
+	return s.unheard() < never
+}
+
 // twice finds generations with two successors, and replaced tokens that were
 // accepted although neither the retry window nor late recovery allow it.
 func (s *sessionCheck) twice() {

@@ -321,6 +321,7 @@ func (c *campaign) compare(ctx context.Context, s *server.Server, id string, lis
 		asked = asked || list[i].thief || list[i].act == logsOut || list[i].act == revokes
 		ended = ended || list[i].act == logsOut && list[i].status == 204 || list[i].act == revokes && list[i].status == 200
 	}
+	asked = asked || c.history.refusalLost(c.sizes.limits, id, list)
 	over := !row.RevokedAt.IsZero()
 	if ended && !over || over && !asked || row.Gen < newest || !asked && row.Struck() {
 		story := ""
