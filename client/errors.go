@@ -11,8 +11,13 @@ type Reason string
 // The reasons.
 const (
 	// ReasonRefused: the server takes the refresh token no more. It expired,
-	// was revoked or logged out; the server does not say which.
+	// was revoked or logged out; the server does not say which. The tokens are
+	// forgotten.
 	ReasonRefused Reason = "refresh refused"
+	// ReasonNotNow: the server refused to refresh and did not say that the
+	// session has ended. Its user may be inactive, for instance. The tokens are
+	// kept, and tried again when half a minute and more has passed.
+	ReasonNotNow Reason = "refresh refused for now"
 	// ReasonSuperseded: somebody else renewed this session, and nobody here
 	// has the newer token. Two programs without a common Store do that to each
 	// other, and a thief does it to the owner.
@@ -87,6 +92,8 @@ type refusal struct {
 	path    string
 	status  int
 	message string
+	// final is whether the server said that the session has ended.
+	final bool
 }
 
 func (e *refusal) Error() string {

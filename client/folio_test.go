@@ -248,7 +248,7 @@ func TestFOLIOThatLosesTheAnswer(t *testing.T) {
 	f.lose = true
 	ended(t, f.users(next), client.ReasonLost)
 	f.advance(time.Hour)
-	ended(t, f.users(next), client.ReasonNoLogin)
+	ended(t, f.users(next), client.ReasonLost)
 	must(t, f.users(innocent))
 	f.check(4, 4, 0)
 }

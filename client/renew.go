@@ -116,8 +116,7 @@ func (s *Session) renew(ctx context.Context, stale *state) (*state, error) {
 			return s.adopt(st), nil
 		}
 	}
-	var ended error = &SessionEnded{Reason: ReasonNoLogin}
-	t := s.newest(kept)
+	ended, t := s.why(), s.newest(kept)
 	switch {
 	case t == nil && stale != nil:
 		ended = &SessionEnded{ReasonLoggedOut, errors.New("the store was emptied")}
@@ -129,7 +128,6 @@ func (s *Session) renew(ctx context.Context, stale *state) (*state, error) {
 		if ended = s.final(ctx, t, err); ended == nil {
 			return nil, err
 		}
-		s.begin()
 	}
 	if s.Login == nil {
 		return nil, ended
@@ -234,23 +232,32 @@ func (s *Session) final(ctx context.Context, t *Tokens, err error) error {
 		if busy.unserved || !s.singleUse(t) {
 			return nil
 		}
-		s.forget(ctx)
-		return &SessionEnded{ReasonLost, err}
+		return s.forget(ctx, &SessionEnded{ReasonLost, err})
 	case errors.As(err, &old):
-		s.forget(ctx)
-		return &SessionEnded{Reason: ReasonSuperseded}
+		return s.forget(ctx, &SessionEnded{Reason: ReasonSuperseded})
+	case errors.As(err, &refused) && !refused.final && !s.singleUse(t):
+		return &SessionEnded{ReasonNotNow, err}
 	case errors.As(err, &refused):
-		if s.singleUse(t) {
-			s.forget(ctx)
-		}
-		return &SessionEnded{ReasonRefused, err}
+		return s.forget(ctx, &SessionEnded{ReasonRefused, err})
 	}
 	return nil
 }
 
-// forget drops the refresh token. The access token may be good for a while.
-func (s *Session) forget(ctx context.Context) {
+// why is what became of a session of which there is nothing left.
+func (s *Session) why() error {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.forgot != nil {
+		return s.forgot
+	}
+	return &SessionEnded{Reason: ReasonNoLogin}
+}
+
+// forget drops the refresh token, and returns why. The access token may be good
+// for a while.
+func (s *Session) forget(ctx context.Context, why *SessionEnded) error {
+	s.mu.Lock()
+	s.begun, s.forgot = true, why
 	if st := s.state; st != nil {
 		t := *st.Tokens
 		t.Refresh = ""
@@ -263,6 +270,7 @@ func (s *Session) forget(ctx context.Context) {
 	if err := s.keep(ctx, nil); err != nil {
 		s.Log.WarnContext(ctx, "a dead session stays in the store", "error", err)
 	}
+	return why
 }
 
 // open locks the store and reads it.

@@ -74,6 +74,8 @@ type Session struct {
 	dead *state
 	// begun is whether RefreshToken was used.
 	begun bool
+	// forgot is why there is no refresh token any more.
+	forgot *SessionEnded
 	// over is set for good by Logout.
 	over *SessionEnded
 	// Until resting ends, refused is the answer to every renewal.
@@ -233,7 +235,7 @@ func (s *Session) bury(st *state) {
 func (s *Session) adopt(st *state) *state {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.state, s.refused, s.rest = st, nil, 0
+	s.state, s.refused, s.rest, s.forgot = st, nil, 0, nil
 	return st
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -243,6 +244,90 @@ func TestRevokedSession(t *testing.T) {
 			ended(t, o.get(t.Context(), c), client.ReasonRefused)
 		}
 		o.count(t, clienttest.Count{Logins: 1, Refreshes: 2, Rotations: 1})
+	})
+}
+
+// A server that refuses without saying that the session has ended may take the
+// tokens later.
+func TestTokensAreDroppedOnlyWhenTheSessionHasEnded(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		refuse func(*orders)
+		reason client.Reason
+	}{
+		{"ended", func(o *orders) { o.EndSessions() }, client.ReasonRefused},
+		{"inactive", func(o *orders) { o.Deactivate(true) }, client.ReasonNotNow},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := serveOrders(clienttest.NewInMemory(t))
+				store := client.FileStore{Path: filepath.Join(t.TempDir(), "session")}
+				with := o.Session()
+				with.Store = store
+				must(t, o.get(t.Context(), with.Client()))
+				s := o.Session()
+				s.Store, s.Login = store, nil
+				must(t, o.get(t.Context(), s.Client()))
+				time.Sleep(clienttest.AccessTTL)
+				test.refuse(o)
+				for range 100 {
+					ended(t, o.get(t.Context(), s.Client()), test.reason)
+					time.Sleep(10 * time.Second)
+				}
+				kept, err := store.Load(t.Context())
+				must(t, err)
+				if (kept == nil) != (test.reason == client.ReasonRefused) {
+					t.Errorf("the store has %v", kept)
+				}
+				asked := o.Count().Refreshes
+				if test.reason == client.ReasonRefused {
+					if asked != 1 {
+						t.Errorf("asked %d times for a session that has ended", asked)
+					}
+					return
+				}
+				if asked != 6 { // after 0, 30, 90, 210, 450, 930 s
+					t.Errorf("asked %d times in 1000 s", asked)
+				}
+				o.Deactivate(false)
+				time.Sleep(10 * time.Minute)
+				must(t, o.get(t.Context(), s.Client()))
+				o.count(t, clienttest.Count{Logins: 1, Refreshes: asked + 1, Rotations: 1, Sessions: 1})
+			})
+		})
+	}
+}
+
+// The session of an inactive user whose password is refused, too, is there
+// when he is active again.
+func TestRefusedLoginDropsNoTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := serveOrders(clienttest.NewInMemory(t))
+		s := o.Session()
+		s.Store = client.FileStore{Path: filepath.Join(t.TempDir(), "session")}
+		must(t, o.get(t.Context(), s.Client()))
+		time.Sleep(clienttest.AccessTTL)
+		o.Deactivate(true)
+		ended(t, o.get(t.Context(), s.Client()), client.ReasonCredentials)
+		o.Deactivate(false)
+		time.Sleep(time.Minute)
+		must(t, o.get(t.Context(), s.Client()))
+		o.count(t, clienttest.Count{Logins: 1, Refreshes: 2, Rotations: 1, Sessions: 1})
+	})
+}
+
+// A refresh token that was got elsewhere is not used up by a refusal that may
+// pass.
+func TestRefreshTokenOutlivesARefusalForNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := serveOrders(clienttest.NewInMemory(t))
+		s := o.Session()
+		s.Login, s.RefreshToken = nil, o.refreshToken(t)
+		o.Deactivate(true)
+		ended(t, o.get(t.Context(), s.Client()), client.ReasonNotNow)
+		o.Deactivate(false)
+		time.Sleep(time.Minute)
+		must(t, o.get(t.Context(), s.Client()))
 	})
 }
 

@@ -142,6 +142,12 @@ func (a *Answer) cookies() []*http.Cookie {
 	return slices.DeleteFunc(all, func(c *http.Cookie) bool { return c.MaxAge < 0 || c.Value == "" })
 }
 
+// clears is whether the answer takes a cookie back.
+func (a *Answer) clears(name string) bool {
+	all := (&http.Response{Header: a.Header}).Cookies()
+	return slices.ContainsFunc(all, func(c *http.Cookie) bool { return c.Name == name && c.MaxAge < 0 })
+}
+
 // until is how long it is to a time of the server's clock. The server says in
 // the same answer what time it is there, and ours is asked only if it does not.
 func (a *Answer) until(expiry time.Time) time.Duration {
@@ -164,7 +170,7 @@ func (a *Answer) ok() bool { return a.Status >= 200 && a.Status < 300 }
 // in final it is a *refusal; with all others the next attempt may be answered
 // otherwise: a proxy without its server says 404 as easily as 502.
 func (a *Answer) failure(final ...int) error {
-	why := &refusal{a.path, a.Status, a.message()}
+	why := &refusal{path: a.path, status: a.Status, message: a.message()}
 	if slices.Contains(final, a.Status) {
 		return why
 	}
@@ -253,7 +259,12 @@ func (g *Gateway) refresh(ctx context.Context, t *Tokens, heal string) (*Tokens,
 		if a.parameter("reason") == "superseded" {
 			return nil, g.supersededBy(a)
 		}
-		return nil, a.failure(http.StatusBadRequest, http.StatusUnauthorized, http.StatusUnprocessableEntity)
+		err := a.failure(http.StatusBadRequest, http.StatusUnauthorized, http.StatusUnprocessableEntity)
+		var refused *refusal
+		if errors.As(err, &refused) {
+			refused.final = a.parameter("reason") == "ended" || t.InCookie && a.clears(refreshCookie)
+		}
+		return nil, err
 	}
 	next, err := a.Tokens()
 	if err != nil {

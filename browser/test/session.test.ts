@@ -67,6 +67,20 @@ test("it refreshes ahead while the page is used, and no request waits", async ()
   assert.equal(gateway.log.filter(({ what }) => what == "GET /orders").length, 30, "nothing was refused");
 });
 
+test("pages that logged in at one moment refresh at many, all in time", async () => {
+  const ahead: number[] = [];
+  for (let i = 0; i < 20; i++) {
+    const { tab, world, gateway } = await logIn();
+    const expires = world.t + gateway.accessTTL;
+    await world.run(gateway.accessTTL - 2 * minute);
+    await world.until(tab.get()); // or it would be a page that nobody uses
+    while (refreshes(gateway) == 0) await world.run(100);
+    ahead.push(expires - world.t);
+  }
+  assert.ok(Math.min(...ahead) >= 20_000 && Math.max(...ahead) <= 70_000, String(ahead));
+  assert.ok(new Set(ahead).size > 10, String(ahead));
+});
+
 test("a page that nobody uses keeps no session alive", async () => {
   const { tab, world, gateway } = await logIn();
   await world.run(60 * minute);

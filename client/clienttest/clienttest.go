@@ -66,6 +66,7 @@ type Server struct {
 	asked    int
 	busy     int
 	lose     int
+	inactive bool
 }
 
 // New starts a server on a port of its own, until the test ends.
@@ -143,6 +144,20 @@ func (s *Server) EndSessions() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.sessions)
+}
+
+// Deactivate makes the user inactive, or active again. An inactive one can
+// neither log in nor refresh; sessions and access tokens go on.
+func (s *Server) Deactivate(inactive bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inactive = inactive
+}
+
+func (s *Server) isInactive() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.inactive
 }
 
 // Unavailable answers the next n requests to /authn and /oauth2 with 503.

@@ -47,7 +47,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "No such Tenant", http.StatusBadRequest)
 		return
 	}
-	if body.Username != Username || body.Password != Password {
+	if body.Username != Username || body.Password != Password || s.isInactive() {
 		refuse(w, "wrong.username.or.wrong.password.or.account.blocked", "Wrong username or wrong password or account blocked")
 		return
 	}
@@ -117,11 +117,16 @@ func (s *Server) refresh(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked++
+	if s.inactive {
+		refuse(w, "token.refresh.unprocessable", "Authorization server unable to process token refresh request")
+		return
+	}
 	id, generation := parse(body.RefreshToken)
 	row := s.sessions[id]
 	if row == nil {
 		after()
-		refuse(w, "token.refresh.unprocessable", "Authorization server unable to process token refresh request")
+		refuse(w, "token.refresh.unprocessable", "Authorization server unable to process token refresh request",
+			parameter{"reason", "ended"})
 		return
 	}
 	now := s.now()
@@ -131,7 +136,8 @@ func (s *Server) refresh(w http.ResponseWriter, r *http.Request) {
 	case late, generation > row.generation:
 		delete(s.sessions, id)
 		after()
-		refuse(w, "token.refresh.unprocessable", "Authorization server unable to process token refresh request")
+		refuse(w, "token.refresh.unprocessable", "Authorization server unable to process token refresh request",
+			parameter{"reason", "ended"})
 		return
 	case generation == row.generation:
 		delete(row.strikes, body.Heal)

@@ -130,7 +130,7 @@ func (c *curlCommand) Run(p *program) error {
 	defer settle(p.ctx, session)
 	refused, err := p.runCurl(curl, operations, token, whose.tenant)
 	if refused {
-		p.renewRefused(session, store, token)
+		p.renewRefused(whose, session, store, token)
 	}
 	return err
 }
@@ -269,14 +269,16 @@ func tokenRefused(headers io.Reader) (refused bool) {
 
 // renewRefused says what to do about a token that ended on the way, or before
 // its time. The request is not repeated: what curl had to say has been said.
-func (p *program) renewRefused(session *client.Session, store client.FileStore, token string) {
+func (p *program) renewRefused(a account, session *client.Session, store client.FileStore, token string) {
 	session.Refused(token)
 	_, err := session.Token(p.ctx)
 	var ended *client.SessionEnded
 	switch {
 	case errors.As(err, &ended):
 		fmt.Fprintf(p.errors, "counterfoil: the gateway refused the session's token, and the session is over (%s): log in anew\n", ended.Reason)
-		err = age(p.ctx, store, token)
+		if err = age(p.ctx, store, token); err == nil {
+			err = remember(p.ctx, store, a, ended)
+		}
 	case err == nil:
 		fmt.Fprintln(p.errors, "counterfoil: the session's token had ended, and there is a new one: run the command again")
 	}
@@ -299,6 +301,24 @@ func age(ctx context.Context, store client.FileStore, token string) error {
 	}
 	kept.Received, kept.Lifetime = time.Time{}, 1
 	return store.Save(ctx, kept)
+}
+
+// remember keeps whose the session was that the server ended, though not its
+// tokens, so that nobody need name the account to log in anew.
+func remember(ctx context.Context, store client.FileStore, a account, why *client.SessionEnded) error {
+	if why.Reason == client.ReasonLoggedOut {
+		return nil
+	}
+	unlock, err := store.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	kept, err := store.Load(ctx)
+	if err != nil || kept != nil {
+		return err
+	}
+	return store.Save(ctx, &client.Tokens{Gateway: a.gateway, Tenant: a.tenant, Account: a.user, Access: "ended", Lifetime: 1})
 }
 
 // inherited are the pipes that a child process gets as /dev/fd/3 and so on.

@@ -124,6 +124,9 @@ func (c *curlCommand) token(p *program, a account, store client.FileStore) (*cli
 	slow.Stop()
 	over := "not logged in as " + a.String()
 	if ended.Reason != client.ReasonNoLogin {
+		if err := remember(p.ctx, store, a, ended); err != nil {
+			return nil, "", err
+		}
 		over = fmt.Sprintf("the session of %s is over (%s)", a, ended.Reason)
 		fmt.Fprintln(p.errors, "counterfoil:", over)
 	}

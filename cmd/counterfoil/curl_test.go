@@ -187,7 +187,7 @@ func TestCurlWhoseSessionWasEnded(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	got = d.curl("-s", "/orders")
-	if got.status != 1 || got.out != "" || !strings.Contains(got.errs, "the session of reader (diku at "+d.URL+") is over (refresh refused)") || !strings.Contains(got.errs, "--password-file") {
+	if got.status != 1 || got.out != "" || !strings.Contains(got.errs, "not logged in as reader (diku at "+d.URL+")") || !strings.Contains(got.errs, "--password-file") {
 		t.Errorf("got %+v", got)
 	}
 	got = d.curl("--password-file", d.password, "-s", "/orders")

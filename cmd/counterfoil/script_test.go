@@ -59,7 +59,7 @@ func runScripts(t *testing.T, dir string, postgres func() string) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"running": waitRunning, "http": request, "field": field, "match": match, "isjson": isJSON, "mode": mode,
+			"running": waitRunning, "http": request, "field": field, "match": match, "isjson": isJSON, "mode": mode, "example": example,
 		},
 	})
 }

@@ -12,6 +12,12 @@ import { Chromium, frontOf, inTab } from "./world.js";
 export const long = !!process.env["LONG"];
 export const onlyLong = { skip: !long && "only with LONG=1" };
 export const seconds = long ? 60 : 6;
+/**
+ * How many of the requests that were sent may have been too late twice, as none
+ * is where machine and network are quick enough for tokens of two seconds. Only
+ * the long run, which measures, asks for that; elsewhere most must get through.
+ */
+export const mayBeLate = (sent: number) => (long ? sent / 20 : sent / 2);
 /** Milliseconds between two requests of a tab. */
 export const every = 250;
 
@@ -78,7 +84,7 @@ export async function play(t: TestContext, program: Program, it: Case) {
     note(t.name, pages.length, lasts, passed, expiries, refreshes, ratio.toFixed(2), logouts, lost, doubled, late);
     const errors = chromium.of("error").filter(({ text }) => !it.mayFail?.test(text!) && !tooLate.test(text!));
     assert.deepEqual(errors.slice(0, 3), [], `${errors.length} requests failed`);
-    assert.ok(late <= sent / 20, `${late} of ${sent} requests were too late twice`);
+    assert.ok(late <= mayBeLate(sent), `${late} of ${sent} requests were too late twice`);
     assert.deepEqual({ lost, doubled, logouts }, { lost: 0, doubled: 0, logouts: 0 });
     return { sent, ok, late, expiries, ratio };
   } finally {

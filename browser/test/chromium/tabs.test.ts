@@ -14,7 +14,7 @@ describe("tabs of real Chromium", { skip: missing(), timeout: long ? 3600_000 : 
     test(`steady traffic, ${tabs} tab${tabs > 1 ? "s" : ""}`, tabs == 4 ? {} : onlyLong, async (t) => {
       const { sent, ok, late, expiries, ratio } = await play(t, program, { tabs });
       assert.equal(ok + late, sent);
-      assert.ok(expiries >= seconds / 3, `${expiries} expiries`);
+      assert.ok(expiries >= (long ? seconds / 3 : 1), `${expiries} expiries`);
       assert.ok(ratio <= 1.05, `${ratio} refreshes per expiry`);
     });
 
@@ -55,7 +55,7 @@ describe("tabs of real Chromium", { skip: missing(), timeout: long ? 3600_000 : 
     test(name, async (t) => {
       const slower = await Program.start("8s", "1500ms");
       try {
-        await play(t, slower, { ...it, query: "resend=400", for: long ? 120 : 15 });
+        await play(t, slower, { ...it, query: "resend=400", for: long ? 120 : 12 });
       } finally {
         await slower.stop();
       }
@@ -108,7 +108,7 @@ describe("tabs of real Chromium", { skip: missing(), timeout: long ? 3600_000 : 
     await play(t, program, { init: noLocks, query: "lease" });
   });
 
-  test("plain http, tokens in memory, each tab with its own session", async (t) => {
+  test("plain http, tokens in memory, each tab with its own session", onlyLong, async (t) => {
     await play(t, program, { host: "folio.test", query: "bearer", tabs: 1 });
   });
 
