@@ -63,6 +63,8 @@ type Gateway struct {
 	// OpenManagement lets whoever reaches Management under a loopback name
 	// administer without a token. It is for demonstrations.
 	OpenManagement bool
+	// Errors says in whose shapes the gateway refuses.
+	Errors ErrorProfiles
 	// Version is the answer to GET /_/version; empty means 0.0.0.
 	Version string
 	// RequestIDs numbers requests; the zero value draws at random.

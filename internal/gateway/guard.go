@@ -62,11 +62,10 @@ func (l *listener) permitted(r *http.Request, required []string) (*session.Calle
 		return nil, err
 	}
 	if caller == nil {
-		text := "Token missing"
 		if len(required) > 0 {
-			text += ", access requires permission: " + required[0]
+			return nil, &Denied{Permission: required[0]}
 		}
-		return nil, &Refusal{http.StatusUnauthorized, text}
+		return nil, &Refusal{http.StatusUnauthorized, "Token missing"}
 	}
 	_, err = l.gateway.Authorize(r.Context(), &Facts{Tenant: caller.Claims.Tenant, Caller: caller, Required: required})
 	return caller, err
@@ -139,7 +138,8 @@ func (l *listener) mayServe(r *http.Request, caller *session.Caller, endpoint, p
 // read a path in its own way. It refuses paths that are not what they seem,
 // as CheckPath does, and turns /_/invoke/tenant/{tenant}/{path} into {path}
 // with that tenant, for callers that cannot set headers.
-func CleanPath(next http.Handler) http.Handler {
+func (g *Gateway) CleanPath(next http.Handler) http.Handler {
+	g.start()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		raw := r.URL.EscapedPath()
 		err := CheckPath(raw)
@@ -148,7 +148,7 @@ func CleanPath(next http.Handler) http.Handler {
 			tenant, err = extractTenant(r.Header, tenant)
 		}
 		if err != nil {
-			writeText(w, http.StatusBadRequest, err.Error())
+			g.refuse(w, r, badRequest(err.Error()))
 			return
 		}
 		if !invoked {
@@ -157,7 +157,7 @@ func CleanPath(next http.Handler) http.Handler {
 		}
 		path, err := url.PathUnescape(rest)
 		if err != nil {
-			writeText(w, http.StatusBadRequest, "Invalid path")
+			g.refuse(w, r, badRequest("Invalid path"))
 			return
 		}
 		inner := *r

@@ -157,7 +157,7 @@ func (l *listener) allow(r *http.Request, e *endpoint) error {
 		return err
 	}
 	if caller == nil {
-		return &Refusal{http.StatusUnauthorized, "Token missing, access requires permission: " + e.permission}
+		return &Denied{Permission: e.permission}
 	}
 	about := r.PathValue("tenant")
 	if e.own && (about == "" || about == caller.Claims.Tenant) {

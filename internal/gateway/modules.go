@@ -175,8 +175,11 @@ func (k *registry) route(tenant, method, path, moduleID string) (*Route, error) 
 	if result == MethodRefused || methodOf(method) == 0 {
 		return nil, &Refusal{http.StatusMethodNotAllowed, "Method not allowed"}
 	}
-	return nil, &Refusal{http.StatusNotFound, "No suitable module found for path and tenant"}
+	return nil, noRoute
 }
+
+// noRoute is the same for everybody: it is said before any token is looked at.
+var noRoute = notFound("No suitable module found for path and tenant")
 
 // allow is what Allow tells of allowedMethods.
 var allow = strings.Join(allowedMethods[:], ", ")

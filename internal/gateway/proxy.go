@@ -144,11 +144,18 @@ func (x *exchange) count(status int) {
 //	no answer within Transport.ResponseTimeout      504
 //	answer broke off, is no HTTP, switches protocol 502
 //
-// Okapi says 500 to all of them and names the module's address; the names here
-// tell a client whether to try again, and the address is for the log.
+// Okapi says 500 to all of them and names the module's address, which we do
+// in its profile and without the address. Otherwise the status tells a client
+// whether to try again; the address is for the log.
 func (x *exchange) fail(w http.ResponseWriter, _ *http.Request, err error) {
 	status, text := x.fault(err)
 	x.count(status)
+	told := status
+	if status > http.StatusInternalServerError && x.gateway.Errors.of(x.client) == ProfileOkapi {
+		// Okapi's words, but for the module's address.
+		told = http.StatusInternalServerError
+		text = fmt.Sprintf("proxyClient failure: %s: %s: %s %s", x.module, text, x.client.Method, cut(x.client.URL.EscapedPath()))
+	}
 	if status == statusGone {
 		w.WriteHeader(status)
 		return
@@ -162,7 +169,7 @@ func (x *exchange) fail(w http.ResponseWriter, _ *http.Request, err error) {
 		x.gateway.Log.LogAttrs(x.client.Context(), slog.LevelWarn, "module failed",
 			slog.String("module", x.module), slog.String("instance", x.base.Host), slog.Int("status", status), slog.String("error", text))
 	}
-	say(w, x.client, status, text)
+	x.gateway.say(w, x.client, told, text)
 }
 
 func (x *exchange) fault(err error) (status int, text string) {
