@@ -50,6 +50,9 @@ func (d *ModuleDescriptor) check() error {
 		if err := d.Filters[i].check(); err != nil {
 			return err
 		}
+		if p := d.Filters[i].RewritePath; p != "" && CheckPath(p) != nil {
+			return badRequest("Invalid rewritePath " + cut(p))
+		}
 	}
 	for _, set := range d.PermissionSets {
 		if set.PermissionName == "" {

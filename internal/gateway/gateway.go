@@ -2,10 +2,10 @@
 // it finds the route, checks the token and the permissions in process, gives
 // the module a token of its own for this request, and proxies.
 //
-// It owns the routing tables, the header policy, the management API under /_/
-// and the calls of the _tenant interface. It refuses to keep sessions or keys
-// (packages session and token), to answer /authn (package folio), to start
-// modules, and to run pre and post filters.
+// It owns the routing tables, the header policy, the filters around handlers,
+// the management API under /_/ and the calls of system interfaces. It refuses to
+// keep sessions or keys (packages session and token), to answer /authn (package
+// folio), and to start modules.
 //
 // Invariants:
 //   - A module sees only what the gateway verified, configured or measured
@@ -85,6 +85,7 @@ type Gateway struct {
 	metrics   *metrics
 	exchanges sync.Pool
 	partners  []*partner
+	logging   chan struct{} // calls of request-log filters on their way
 	expired   []byte // the body of 401 TOKEN_EXPIRED
 }
 
@@ -96,9 +97,12 @@ func (g *Gateway) Routed(internal bool) http.Handler { return g.listener(interna
 func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := l.gateway.exchanges.Get().(*exchange)
 	x.client = r
-	if err := l.prepare(r, x); err != nil {
+	switch err := l.prepare(r, x); {
+	case x.pipeline != nil:
+		x.pipeline.serve(w, r, err)
+	case err != nil:
 		l.gateway.refuse(w, r, err)
-	} else {
+	default:
 		x.serve(w, r) // where it panics, as ReverseProxy does to abort, x is not used again
 	}
 	x.release()
@@ -128,6 +132,11 @@ func (l *listener) prepare(r *http.Request, x *exchange) error {
 	if err != nil {
 		return err
 	}
+	if filters := known.tenants[claim.Tenant].table.Filters(r.Method, path); len(filters) > 0 {
+		x.pipeline = newPipeline(x, known, filters, route)
+		x.pipeline.facts = Facts{Tenant: claim.Tenant, RequestID: requestID}
+		x.told.IP = audit.ActorFrom(r.Context()).Address
+	}
 	// 4. A token that does not hold: 401; one of another tenant: 403.
 	caller := (*session.Caller)(nil)
 	switch {
@@ -146,9 +155,15 @@ func (l *listener) prepare(r *http.Request, x *exchange) error {
 		Tenant: claim.Tenant, Caller: caller, RequestID: requestID,
 		Required: route.Required(path, caller != nil), Desired: route.Handler.PermissionsDesired,
 	}
+	if x.pipeline != nil {
+		x.pipeline.ask(&facts)
+	}
 	held, err := g.Authorize(r.Context(), &facts)
 	if err != nil {
 		return err
+	}
+	if x.pipeline != nil {
+		x.pipeline.held, x.pipeline.authorized = held, true
 	}
 	// 6. Nobody there to serve it: 404.
 	if x.upstream, x.base, err = known.instance(route.ModuleID); err != nil {
@@ -184,6 +199,7 @@ func (g *Gateway) start() {
 		}
 		g.InternalURL = strings.TrimRight(g.InternalURL, "/")
 		g.managing = make(chan struct{}, 1)
+		g.logging = make(chan struct{}, maxLogs)
 		g.partners = compilePartners(g.Partners)
 		g.origins = http.NewCrossOriginProtection()
 		for _, origin := range g.Origins {

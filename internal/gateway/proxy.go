@@ -62,6 +62,8 @@ type exchange struct {
 	told     Outgoing
 	// sent says that the request was made ready for the module.
 	sent bool
+	// pipeline is the filters of third parties, nil for none.
+	pipeline *pipeline
 }
 
 func (g *Gateway) newExchange() any {
@@ -82,6 +84,7 @@ func (g *Gateway) newExchange() any {
 func (x *exchange) release() {
 	g := x.gateway
 	x.client, x.caller, x.module, x.upstream, x.base, x.told, x.sent = nil, session.Caller{}, "", nil, nil, Outgoing{}, false
+	x.pipeline = nil
 	g.exchanges.Put(x)
 }
 
@@ -120,6 +123,11 @@ func (x *exchange) RoundTrip(out *http.Request) (*http.Response, error) {
 }
 
 func (x *exchange) modify(res *http.Response) error {
+	if x.pipeline != nil {
+		if err := x.pipeline.finish(res); err != nil {
+			return err
+		}
+	}
 	if err := CleanResponse(res); err != nil {
 		return err
 	}
