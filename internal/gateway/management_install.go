@@ -170,7 +170,13 @@ func (g *Gateway) change(ctx context.Context, tenant string, from, to *ModuleDes
 		replaced = from.ID
 	}
 	if o.Invoke == nil || o.Invoke(m.ID) {
+		if err := g.announceBefore(ctx, tenant, from, to); err != nil {
+			return err
+		}
 		if err := g.tellModule(ctx, tenant, from, to, o); err != nil {
+			return err
+		}
+		if err := g.announceAfter(ctx, tenant, from, to); err != nil {
 			return err
 		}
 	}

@@ -377,3 +377,7 @@ func raw(t testing.TB, url, request string) *http.Response {
 var noEvent = audit.Event{Kind: audit.PermissionChanged, Tenant: "diku"}
 
 var badModule = directory.Module{ID: "mod-bad-1.0.0", Descriptor: []byte("{")}
+
+func instanceOf(module, url string) directory.Instance {
+	return directory.Instance{ID: "1 of " + module, Module: module, URL: url}
+}
