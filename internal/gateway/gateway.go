@@ -85,6 +85,8 @@ type Gateway struct {
 	metrics   *metrics
 	exchanges sync.Pool
 	partners  []*partner
+	// modulesChanged has one in it after a change of modules.
+	modulesChanged chan struct{}
 	logging   chan struct{} // calls of request-log filters on their way
 	expired   []byte // the body of 401 TOKEN_EXPIRED
 }
@@ -199,6 +201,7 @@ func (g *Gateway) start() {
 		}
 		g.InternalURL = strings.TrimRight(g.InternalURL, "/")
 		g.managing = make(chan struct{}, 1)
+		g.modulesChanged = make(chan struct{}, 1)
 		g.logging = make(chan struct{}, maxLogs)
 		g.partners = compilePartners(g.Partners)
 		g.origins = http.NewCrossOriginProtection()

@@ -82,6 +82,10 @@ func (g *Gateway) Reload(ctx context.Context) error {
 		g.Log.ErrorContext(ctx, "modules left out, register them anew", "error", err)
 	}
 	g.registry.Store(after)
+	select {
+	case g.modulesChanged <- struct{}{}:
+	default: // whoever looks will see this change, too
+	}
 	return nil
 }
 

@@ -89,6 +89,9 @@ type Config struct {
 		Profile gateway.ErrorProfile            `yaml:"profile" default:"counterfoil" doc:"statuses and shapes of refusals. counterfoil: 401 without a token, JSON for tokens that do not hold. okapi: those of Okapi and mod-authtoken, with 400 without a token, all as text. eureka: those of folio-module-sidecar, a list in JSON, and 401 for a wrong password. Mode okapi-module follows mod-authtoken already where clients go by it"`
 		Tenants map[string]gateway.ErrorProfile `yaml:"tenants" doc:"the profile of single tenants, such as diku: okapi"`
 	} `yaml:"errors"`
+	Timers struct {
+		Disabled bool `yaml:"disabled" default:"false" doc:"do not call the timers of modules (interface _timer). Of several nodes on one database, the one that has been up for longest calls them; where it is to be another, switch them off here"`
+	} `yaml:"timers"`
 	Upstream struct {
 		Timeout session.Duration `yaml:"timeout" default:"10m" doc:"how long a module may take to begin its answer"`
 	} `yaml:"upstream"`
