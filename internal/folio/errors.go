@@ -87,7 +87,7 @@ var (
 	// blocked account, so that nobody learns which names exist.
 	errCredentials = listed(http.StatusUnprocessableEntity, "wrong.username.or.wrong.password.or.account.blocked",
 		"Wrong username or wrong password or account blocked")
-	errUnauthorized = listed(http.StatusUnauthorized, "unauthorized_error", "Unauthorized")
+	errUnauthorized   = listed(http.StatusUnauthorized, "unauthorized_error", "Unauthorized")
 	errNoRefreshToken = listed(http.StatusBadRequest, codeTokenParse, "Bad request")
 	// errRefresh is the same for whatever reason; see refreshRefused for what is
 	// added to it.

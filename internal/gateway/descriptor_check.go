@@ -157,6 +157,9 @@ func (e *RoutingEntry) check() error {
 	if e.Type == "redirect" && e.RedirectPath == "" {
 		return badRequest("Redirect entry without redirectPath")
 	}
+	if e.Type == "redirect" && CheckPath(e.RedirectPath) != nil {
+		return badRequest("Invalid redirectPath " + cut(e.RedirectPath))
+	}
 	switch e.Phase {
 	case "", "auth", "pre", "post":
 	default:

@@ -25,6 +25,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -87,8 +88,8 @@ type Gateway struct {
 	partners  []*partner
 	// modulesChanged has one in it after a change of modules.
 	modulesChanged chan struct{}
-	logging   chan struct{} // calls of request-log filters on their way
-	expired   []byte // the body of 401 TOKEN_EXPIRED
+	logging        chan struct{} // calls of request-log filters on their way
+	expired        []byte        // the body of 401 TOKEN_EXPIRED
 }
 
 // Routed serves all paths that modules have routes for, on the internal
@@ -101,11 +102,11 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.client = r
 	switch err := l.prepare(r, x); {
 	case x.pipeline != nil:
-		x.pipeline.serve(w, r, err)
+		x.pipeline.serve(w, x.client, err)
 	case err != nil:
 		l.gateway.refuse(w, r, err)
 	default:
-		x.serve(w, r) // where it panics, as ReverseProxy does to abort, x is not used again
+		x.serve(w, x.client) // where it panics, as ReverseProxy does to abort, x is not used again
 	}
 	x.release()
 }
@@ -130,9 +131,27 @@ func (l *listener) prepare(r *http.Request, x *exchange) error {
 	}
 	// 3. No route: 404. A method that nobody may use: 405.
 	known := g.registry.Load()
-	route, err := known.route(claim.Tenant, r.Method, path, claim.ModuleID)
+	delegated := delegatesCORS(r)
+	method := r.Method
+	if delegated && isPreflight(r) {
+		method = r.Header.Get("Access-Control-Request-Method")
+	}
+	to, err := known.follow(claim.Tenant, method, path, claim.ModuleID)
 	if err != nil {
 		return err
+	}
+	route := to.route
+	if to.path != path {
+		path = to.path
+		if x.client, err = atPath(r, path); err != nil {
+			return err
+		}
+	}
+	if delegated {
+		if isPreflight(r) {
+			return x.preflight(known, route, claim.Tenant, requestID)
+		}
+		l.withoutForeignCookie(r, &claim)
 	}
 	if filters := known.tenants[claim.Tenant].table.Filters(r.Method, path); len(filters) > 0 {
 		x.pipeline = newPipeline(x, known, filters, route)
@@ -155,7 +174,10 @@ func (l *listener) prepare(r *http.Request, x *exchange) error {
 	// 5. No token where a permission is needed: 401. A permission missing: 403.
 	facts := Facts{
 		Tenant: claim.Tenant, Caller: caller, RequestID: requestID,
-		Required: route.Required(path, caller != nil), Desired: route.Handler.PermissionsDesired,
+		Required: route.Required(path, caller != nil), Desired: route.Handler.PermissionsDesired, Extra: to.lent,
+	}
+	if len(to.required) > 0 {
+		facts.Required = slices.Concat(to.required, facts.Required)
 	}
 	if x.pipeline != nil {
 		x.pipeline.ask(&facts)

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -151,22 +152,35 @@ func (g *Gateway) CleanPath(next http.Handler) http.Handler {
 			g.refuse(w, r, badRequest(err.Error()))
 			return
 		}
+		outer := r
 		if !invoked {
 			next.ServeHTTP(w, r)
 			return
 		}
-		path, err := url.PathUnescape(rest)
+		if g.DelegatesCORS(r) {
+			r = r.WithContext(context.WithValue(r.Context(), corsKey{}, true))
+		}
+		inner, err := atPath(r, rest)
 		if err != nil {
-			g.refuse(w, r, badRequest("Invalid path"))
+			g.refuse(w, r, err)
 			return
 		}
-		inner := *r
 		inner.Header = r.Header.Clone()
 		inner.Header["X-Okapi-Tenant"] = []string{tenant}
-		u := *r.URL
-		u.Path, u.RawPath = path, rest
-		inner.URL = &u
-		next.ServeHTTP(w, &inner)
-		r.Pattern = inner.Pattern // for whoever counts requests outside
+		next.ServeHTTP(w, inner)
+		outer.Pattern = inner.Pattern // for whoever counts requests outside
 	})
+}
+
+// atPath is a request for another path, which is given as it is sent.
+func atPath(r *http.Request, rawPath string) (*http.Request, error) {
+	path, err := url.PathUnescape(rawPath)
+	if err != nil {
+		return nil, badRequest("Invalid path")
+	}
+	inner := *r
+	u := *r.URL
+	u.Path, u.RawPath = path, rawPath
+	inner.URL = &u
+	return &inner, nil
 }

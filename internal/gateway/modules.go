@@ -173,9 +173,6 @@ func (k *registry) route(tenant, method, path, moduleID string) (*Route, error) 
 	if uses := k.tenants[tenant]; uses != nil {
 		var route *Route
 		if route, result = uses.table.Match(method, path, moduleID); result == Matched {
-			if route.Handler.Type == "redirect" {
-				return nil, &Refusal{http.StatusNotImplemented, "Routes of type redirect are not supported, see docs/folio-compat.md"}
-			}
 			return route, nil
 		}
 	}

@@ -81,7 +81,9 @@ func TestEveryRefusalInEachProfile(t *testing.T) {
 		}
 		return said{401, `{"message":"` + message + `","code":"` + code + `","type":"auth"` + more + `}`}
 	}
-	bad := func(text string) profiles { return profiles{said{400, text}, said{400, text}, said{400, eurekaBad(text)}} }
+	bad := func(text string) profiles {
+		return profiles{said{400, text}, said{400, text}, said{400, eurekaBad(text)}}
+	}
 	unauthorized := said{401, eurekaUnauthorized}
 	noRoute := said{404, "No suitable module found for path and tenant"}
 	eurekaNoRoute := said{404, `{"errors":[{"type":"NotFoundException","code":"route_not_found_error","message":"No suitable module found for path and tenant"}],"total_records":1}`}
@@ -115,14 +117,16 @@ func TestEveryRefusalInEachProfile(t *testing.T) {
 		{"7.4 10 no route, whoever asks", "DELETE", "/items/1", "good", nil, profiles{noRoute, noRoute, eurekaNoRoute}},
 		{"invented method", "BREW", "/echo", "good", nil, profiles{said{405, "Method not allowed"}, noRoute, said{405, eurekaBad("Method not allowed")}}},
 		{
-			"7.4 16 two tokens", "GET", "/echo", "good", []string{"Authorization", "Bearer other"},
+			"7.4 16 two tokens", "GET", "/echo", "good",
+			[]string{"Authorization", "Bearer other"},
 			bad("Different tokens in Authentication and X-Okapi-Token. Use only one of them"),
 		},
 		{"dots in the path", "GET", "/x/..%2fecho", "none", nil, bad("Invalid path")},
 		{
 			"7.4 42 module down", "GET", "/down", "none", nil,
 			profiles{
-				said{503, away}, said{500, "proxyClient failure: mod-down-1.0.0: " + away + ": GET /down"},
+				said{503, away},
+				said{500, "proxyClient failure: mod-down-1.0.0: " + away + ": GET /down"},
 				said{503, `{"errors":[{"type":"ServiceUnavailableException","code":"service_error","message":"` + away + `"}],"total_records":1}`},
 			},
 		},
@@ -168,7 +172,7 @@ func worldOf(t *testing.T, profile gateway.ErrorProfile) *profileWorld {
 }
 
 // A tenant's profile is for that tenant alone.
-func TestProfilesAreThoseOfTheTenant(t *testing.T) {
+func TestT8ProfilesAreThoseOfTheTenant(t *testing.T) {
 	w := profiled(t, gateway.ProfileOkapi)
 	_, err := w.gateway.Install(t.Context(), "other", []gateway.InstallEntry{{ID: "mod-echo-1.0.0", Action: "enable"}}, &gateway.InstallOptions{})
 	w.must(err)

@@ -29,7 +29,13 @@ type Transport struct {
 	// 256. Fewer than there are requests at once means connecting anew for the
 	// rest of them.
 	IdlePerHost int
+	// StartPause is how long to wait for a module that is to be prepared for a
+	// tenant and refuses connections, before each of nine more tries; 0 is 4
+	// seconds.
+	StartPause time.Duration
 }
+
+func (t Transport) startPause() time.Duration { return cmp.Or(t.StartPause, 4*time.Second) }
 
 // open makes the transport. It obeys no proxy from the environment, as that
 // would see every module's token, and it follows no redirect and unpacks no
@@ -128,8 +134,12 @@ func (x *exchange) modify(res *http.Response) error {
 			return err
 		}
 	}
+	cors := x.ownCORS(res)
 	if err := CleanResponse(res); err != nil {
 		return err
+	}
+	for name, values := range cors {
+		res.Header[name] = values
 	}
 	if call := partnerCallOf(x.client); call != nil && call.errors == ErrorsOrders {
 		if err := ordersResponse(x.client, res); err != nil {

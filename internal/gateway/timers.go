@@ -117,11 +117,7 @@ func (g *Gateway) RunTimers(ctx context.Context) {
 
 func (g *Gateway) repeat(ctx context.Context, t *timer) {
 	for {
-		wait := time.NewTimer(t.every + rand.N(min(t.every/10, maxSpread)+1))
-		select {
-		case <-wait.C:
-		case <-ctx.Done():
-			wait.Stop()
+		if pauseFor(ctx, t.every+rand.N(min(t.every/10, maxSpread)+1)) != nil {
 			return
 		}
 		if err := g.fire(ctx, t); err != nil && ctx.Err() == nil {

@@ -146,9 +146,9 @@ func (w *world) surface(internal bool) http.Handler {
 	mux.Handle("/_/", w.gateway.PublicManagement(internal))
 	mux.Handle("/", w.gateway.Routed(internal))
 	if internal {
-		return observed(gateway.CORS([]string{origin}, w.gateway.CleanPath(mux)))
+		return observed(gateway.CORS([]string{origin}, w.gateway.DelegatesCORS, w.gateway.CleanPath(mux)))
 	}
-	return observed(gateway.CORS([]string{origin}, w.gateway.CleanPath(w.gateway.PartnerRoutes(mux))))
+	return observed(gateway.CORS([]string{origin}, w.gateway.DelegatesCORS, w.gateway.CleanPath(w.gateway.PartnerRoutes(mux))))
 }
 
 // observed does what the server's middleware does: it says who calls, and

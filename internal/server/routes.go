@@ -60,9 +60,9 @@ func (s *Server) mount() error {
 		mux.Handle("/_/", s.gateway.PublicManagement(internal))
 		mux.Handle("/", bodyWithin(0, s.gateway.Routed(internal)))
 		if internal {
-			return gateway.CORS(s.config.CORS.Origins, s.gateway.CleanPath(bodyWithin(bodyTime, mux)))
+			return gateway.CORS(s.config.CORS.Origins, s.gateway.DelegatesCORS, s.gateway.CleanPath(bodyWithin(bodyTime, mux)))
 		}
-		return gateway.CORS(s.config.CORS.Origins, s.gateway.CleanPath(s.gateway.PartnerRoutes(bodyWithin(bodyTime, mux))))
+		return gateway.CORS(s.config.CORS.Origins, s.gateway.DelegatesCORS, s.gateway.CleanPath(s.gateway.PartnerRoutes(bodyWithin(bodyTime, mux))))
 	}
 	admin := http.NewServeMux()
 	admin.HandleFunc("GET /admin/health", s.health)
