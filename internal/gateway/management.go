@@ -85,6 +85,8 @@ func endpoints() []endpoint {
 		{"POST /_/proxy/tenants/{tenant}/upgrade", "okapi.proxy.tenants.upgrade.post", enabledSet, false, false, (*Gateway).postUpgradeAll},
 		{"GET /_/proxy/tenants/{tenant}/timers", "okapi.proxy.tenants.timers.list", timersRead, true, true, (*Gateway).listTimers},
 		{"GET /_/proxy/tenants/{tenant}/timers/{timer}", "okapi.proxy.tenants.timers.get", timersRead, true, true, (*Gateway).getTimer},
+		{"PATCH /_/proxy/tenants/{tenant}/timers", "okapi.proxy.tenants.timers.patch", timersSet, false, false, (*Gateway).patchTimers},
+		{"PATCH /_/proxy/tenants/{tenant}/timers/{timer}", "okapi.proxy.tenants.timers.patch", timersSet, false, false, (*Gateway).patchTimer},
 		{"GET /_/proxy/tenants/{tenant}/interfaces", "okapi.proxy.tenants.interfaces.list", interfacesSet, true, true, (*Gateway).listInterfaces},
 		{"GET /_/proxy/tenants/{tenant}/interfaces/{interface}", "okapi.proxy.tenants.interfaces.get", interfacesSet, true, true, (*Gateway).getInterface},
 

@@ -14,7 +14,6 @@ func missing() []endpoint {
 		processes = "Deployment is not supported: the gateway starts no modules. Register instances at /_/discovery/modules"
 		one       = "Nodes are not supported here, see counterfoil's metrics and admin API"
 		variables = "Environment variables are not supported: the gateway starts no modules"
-		patches   = "Timers cannot be changed for single tenants: they fire as the module's descriptor says. timers.disabled switches all off"
 		pull      = "Pulling is not supported: post descriptors to /_/proxy/import/modules"
 		cleanup   = "Clean-up is not supported: delete modules at /_/proxy/modules/{module}"
 	)
@@ -30,7 +29,6 @@ func missing() []endpoint {
 	add("okapi.proxy.tenants.install.list", enabledRead, jobs, "GET"+tenant+"/install")
 	add("okapi.proxy.tenants.install.get", enabledRead, jobs, "GET"+tenant+"/install/{job}")
 	add("okapi.proxy.tenants.install.delete", enabledSet, jobs, "DELETE"+tenant+"/install", "DELETE"+tenant+"/install/{job}")
-	add("okapi.proxy.tenants.timers.patch", timersSet, patches, "PATCH"+tenant+"/timers", "PATCH"+tenant+"/timers/{timer}")
 	add("okapi.proxy.pull.modules.post", modulesSet, pull, "POST /_/proxy/pull/modules")
 	add("okapi.proxy.cleanup.modules", modulesSet, cleanup, "POST /_/proxy/cleanup/modules")
 	add("okapi.deployment.post", deploySet, processes, "POST /_/deployment/modules")

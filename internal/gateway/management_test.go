@@ -71,7 +71,7 @@ var endpoints = []struct {
 	{"DELETE", "/_/proxy/tenants/diku/modules/mod-min-1.0.0", "", "okapi.proxy.tenants.modules.enabled.delete", "okapi.tenantmodules", 204, false, false},
 	{"POST", "/_/proxy/tenants/diku/upgrade", "", "okapi.proxy.tenants.upgrade.post", "okapi.tenantmodules", 200, false, false},
 	{"GET", "/_/proxy/tenants/diku/timers", "", "okapi.proxy.tenants.timers.list", "okapi.timers", 200, true, true},
-	{"PATCH", "/_/proxy/tenants/diku/timers", "{}", "okapi.proxy.tenants.timers.patch", "okapi.timers", 501, false, false},
+	{"PATCH", "/_/proxy/tenants/diku/timers", `{"id":"none"}`, "okapi.proxy.tenants.timers.patch", "okapi.timers", 404, false, false},
 	{"GET", "/_/proxy/tenants/diku/install", "", "okapi.proxy.tenants.install.list", "okapi.readonly", 501, false, false},
 	{"DELETE", "/_/proxy/tenants/diku/install", "", "okapi.proxy.tenants.install.delete", "okapi.tenantmodules", 501, false, false},
 	{"POST", "/_/proxy/pull/modules", "", "okapi.proxy.pull.modules.post", "okapi.modules", 501, false, false},

@@ -1,15 +1,20 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/counterfoil/counterfoil/internal/audit"
+	"github.com/counterfoil/counterfoil/internal/directory"
 )
 
 const (
@@ -38,19 +43,27 @@ type timer struct {
 }
 
 // timerKey tells when a running timer is no longer the one that is wanted.
-type timerKey struct{ tenant, module, id string }
+type timerKey struct {
+	tenant, module, id string
+	every              time.Duration
+}
 
 // timersOf are the timers of a tenant, by module id.
-func timersOf(tenant string, uses []*ModuleDescriptor) []timer {
+func (k *registry) timersOf(tenant string) []timer {
 	var all []timer
-	for _, m := range uses {
+	for _, m := range k.uses(tenant) {
 		i := m.provided("_timer")
 		if i == nil {
 			continue
 		}
 		for n := range i.Handlers {
-			e := &i.Handlers[n]
-			all = append(all, timer{TimerDescriptor{m.Product() + "_" + strconv.Itoa(n), false, e}, tenant, m, e.period()})
+			t := TimerDescriptor{ID: m.Product() + "_" + strconv.Itoa(n), RoutingEntry: &i.Handlers[n]}
+			if changed, ok := k.timers[[2]string{tenant, t.ID}]; ok {
+				e := *t.RoutingEntry
+				e.Unit, e.Delay, e.Schedule = changed.Unit, jsontext.Value(strconv.Quote(strconv.FormatInt(changed.Delay, 10))), nil
+				t.RoutingEntry, t.Modified = &e, true
+			}
+			all = append(all, timer{t, tenant, m, t.RoutingEntry.period()})
 		}
 	}
 	return all
@@ -79,9 +92,10 @@ func (g *Gateway) RunTimers(ctx context.Context) {
 	running := make(map[timerKey]context.CancelFunc)
 	for {
 		wanted := make(map[timerKey]bool)
-		for tenant, t := range g.registry.Load().tenants {
-			for _, one := range timersOf(tenant, t.enabled) {
-				key := timerKey{tenant, one.module.ID, one.ID}
+		known := g.registry.Load()
+		for tenant := range known.tenants {
+			for _, one := range known.timersOf(tenant) {
+				key := timerKey{tenant, one.module.ID, one.ID, one.every}
 				wanted[key] = true
 				if running[key] != nil {
 					continue
@@ -164,7 +178,7 @@ func (g *Gateway) listTimers(r *http.Request) (reply, error) {
 		return reply{}, err
 	}
 	list := []TimerDescriptor{}
-	for _, one := range timersOf(t.ID, g.registry.Load().uses(t.ID)) {
+	for _, one := range g.registry.Load().timersOf(t.ID) {
 		list = append(list, one.TimerDescriptor)
 	}
 	return reply{body: list}, nil
@@ -175,10 +189,63 @@ func (g *Gateway) getTimer(r *http.Request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	for _, one := range timersOf(t.ID, g.registry.Load().uses(t.ID)) {
-		if one.ID == r.PathValue("timer") {
-			return reply{body: one.TimerDescriptor}, nil
+	one, err := g.timer(t.ID, r.PathValue("timer"))
+	return reply{body: one}, err
+}
+
+func (g *Gateway) timer(tenant, id string) (TimerDescriptor, error) {
+	for _, one := range g.registry.Load().timersOf(tenant) {
+		if one.ID == id {
+			return one.TimerDescriptor, nil
 		}
 	}
-	return reply{}, notFound(cut(r.PathValue("timer")))
+	return TimerDescriptor{}, notFound(cut(id))
+}
+
+// patchTimer changes the timer in the path for one tenant; without unit and
+// delay in the body it is again what the descriptor says.
+func (g *Gateway) patchTimer(r *http.Request) (reply, error) {
+	var patch RoutingEntry
+	if err := decode(r, maxBody, &patch); err != nil {
+		return reply{}, err
+	}
+	return g.changeTimer(r, r.PathValue("timer"), &patch)
+}
+
+// patchTimers is patchTimer for a timer that the body names.
+func (g *Gateway) patchTimers(r *http.Request) (reply, error) {
+	var body TimerDescriptor
+	if err := decode(r, maxBody, &body); err != nil {
+		return reply{}, err
+	}
+	if body.RoutingEntry == nil {
+		body.RoutingEntry = new(RoutingEntry)
+	}
+	return g.changeTimer(r, body.ID, body.RoutingEntry)
+}
+
+func (g *Gateway) changeTimer(r *http.Request, id string, patch *RoutingEntry) (reply, error) {
+	t, err := g.tenant(r)
+	if err != nil {
+		return reply{}, err
+	}
+	one, err := g.timer(t.ID, id)
+	if err != nil {
+		return reply{}, err
+	}
+	e := event(r.Context(), audit.ModuleChanged, t.ID, "timer changed", id)
+	if patch.Unit == "" && patch.Delay == nil && patch.Schedule == nil {
+		return reply{}, g.Store.ResetTimer(r.Context(), t.ID, id, e)
+	}
+	unit := cmp.Or(patch.Unit, one.RoutingEntry.Unit, "second")
+	delay, err := strconv.ParseInt(strings.Trim(string(patch.Delay), `"`), 10, 32)
+	switch {
+	case patch.Schedule != nil:
+		return reply{}, &Refusal{http.StatusNotImplemented, "Schedules of timers are not supported, only unit and delay"}
+	case err != nil || delay < 0:
+		return reply{}, badRequest("Bad delay of timer " + cut(id))
+	case !slices.Contains(timerUnits, unit):
+		return reply{}, badRequest("Invalid unit " + cut(unit))
+	}
+	return reply{}, g.Store.SaveTimer(r.Context(), directory.Timer{Tenant: t.ID, ID: id, Unit: unit, Delay: delay}, e)
 }

@@ -69,7 +69,7 @@ func TestTimers(t *testing.T) {
 			}
 		}
 	})
-	t.Run("7.4 45 listed, and changed by nobody", func(t *testing.T) {
+	t.Run("7.4 45 listed", func(t *testing.T) {
 		boss := w.operator("okapi.all")
 		a := w.manage("GET", "/_/proxy/tenants/diku/timers/mod-timed_0", "", "X-Okapi-Token", boss)
 		a.want(t, 200, "")
@@ -79,7 +79,46 @@ func TestTimers(t *testing.T) {
 			t.Errorf("%s", a.body)
 		}
 		w.manage("GET", "/_/proxy/tenants/diku/timers/mod-timed_7", "", "X-Okapi-Token", boss).want(t, 404, "mod-timed_7")
-		w.manage("PATCH", "/_/proxy/tenants/diku/timers/mod-timed_0", "{}", "X-Okapi-Token", boss).want(t, 501, "Timers cannot be changed")
+	})
+	t.Run("7.4 45 patched, for one tenant", func(t *testing.T) {
+		patch := func(id, body string) answer {
+			return w.manage("PATCH", "/_/proxy/tenants/diku/timers"+id, body, "X-Okapi-Token", w.operator("okapi.timers"))
+		}
+		patch("/mod-timed_0", `{"delay":"0"}`).want(t, 204, "")
+		sameJSON(t, w.manage("GET", "/_/proxy/tenants/diku/timers/mod-timed_0", "", "X-Okapi-Token", w.operator("okapi.all")).body,
+			`{"id":"mod-timed_0","modified":true,"routingEntry":{"methods":["POST"],"pathPattern":"/timer/call",
+			"unit":"millisecond","delay":"0","modulePermissions":["timed.run"]}}`)
+		patch("", `{"id":"mod-timed_1","routingEntry":{"unit":"millisecond","delay":"10"}}`).want(t, 204, "")
+		for s := range fired {
+			if s.URI == "old /timer/off" {
+				break
+			}
+		}
+		for range 3 {
+			if s := <-fired; s.URI != "old /timer/off" {
+				t.Errorf("fired %s, which is off", s.URI)
+			}
+		}
+		patch("/mod-timed_1", `{}`).want(t, 204, "")
+		patch("/mod-timed_0", `{}`).want(t, 204, "")
+		for s := range fired {
+			if s.URI == "old /timer/call" {
+				break
+			}
+		}
+		for _, bad := range []struct {
+			id, body string
+			status   int
+		}{
+			{"/mod-timed_9", `{"delay":"1"}`, 404},
+			{"/mod-timed_0", `{"delay":"-1"}`, 400},
+			{"/mod-timed_0", `{"unit":"week","delay":"1"}`, 400},
+			{"/mod-timed_0", `{"schedule":{"cron":"* * * * *"}}`, 501},
+			{"/mod-timed_0", `{"dealy":"1"}`, 400},
+			{"", `{"id":"mod-timed_9"}`, 404},
+		} {
+			patch(bad.id, bad.body).want(t, bad.status, "")
+		}
 	})
 	t.Run("another node is older", func(t *testing.T) {
 		cluster.set(self, session.Node{ID: "a", Started: now.Add(-time.Hour)})

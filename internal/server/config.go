@@ -90,7 +90,7 @@ type Config struct {
 		Tenants map[string]gateway.ErrorProfile `yaml:"tenants" doc:"the profile of single tenants, such as diku: okapi"`
 	} `yaml:"errors"`
 	Timers struct {
-		Disabled bool `yaml:"disabled" default:"false" doc:"do not call the timers of modules (interface _timer). Of several nodes on one database, the one that has been up for longest calls them; where it is to be another, switch them off here"`
+		Disabled bool `yaml:"disabled" default:"false" doc:"do not call the timers of modules (interface _timer). Of several nodes on one database, the one that has been up for longest calls them; set the same on all"`
 	} `yaml:"timers"`
 	Upstream struct {
 		Timeout session.Duration `yaml:"timeout" default:"10m" doc:"how long a module may take to begin its answer"`
