@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/counterfoil/counterfoil/internal/audit"
@@ -108,13 +109,8 @@ func (l *listener) withoutForeignCookie(r *http.Request, c *Claim) {
 
 // trusts is whether an origin is one of the listed ones, or our own.
 func (g *Gateway) trusts(r *http.Request, origin string) bool {
-	for _, known := range g.Origins {
-		if origin == known {
-			return true
-		}
-	}
-	_, host, _ := strings.Cut(origin, "://")
-	return host == r.Host
+	_, host, ok := strings.Cut(origin, "://")
+	return ok && host == r.Host || slices.Contains(g.Origins, origin)
 }
 
 // preflight makes the exchange for a preflight that the module answers. It

@@ -152,11 +152,11 @@ func (g *Gateway) CleanPath(next http.Handler) http.Handler {
 			g.refuse(w, r, badRequest(err.Error()))
 			return
 		}
-		outer := r
 		if !invoked {
 			next.ServeHTTP(w, r)
 			return
 		}
+		outer := r
 		if g.DelegatesCORS(r) {
 			r = r.WithContext(context.WithValue(r.Context(), corsKey{}, true))
 		}

@@ -61,9 +61,9 @@ func installOptions(q url.Values) (*InstallOptions, error) {
 	o.NoDependencies = !check
 	switch {
 	case deploy:
-		return nil, badRequest("deploy is not supported: the gateway starts no modules. Register instances at /_/discovery/modules")
+		return nil, &Refusal{http.StatusNotImplemented, "deploy is not supported: the gateway starts no modules. Register instances at /_/discovery/modules"}
 	case async:
-		return nil, badRequest("async is not supported: the answer comes when all is done")
+		return nil, &Refusal{http.StatusNotImplemented, "async is not supported: the answer comes when all is done"}
 	}
 	if parallel := q.Get("parallel"); parallel != "" {
 		n, err := strconv.Atoi(parallel)

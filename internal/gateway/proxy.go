@@ -178,7 +178,7 @@ func (x *exchange) fail(w http.ResponseWriter, _ *http.Request, err error) {
 		w.WriteHeader(status)
 		return
 	}
-	if status == http.StatusServiceUnavailable {
+	if told == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
 	}
 	if status >= http.StatusInternalServerError {
