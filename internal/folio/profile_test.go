@@ -20,12 +20,12 @@ func TestAWrongPasswordInEachProfile(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t, setup{Unauthorized: func(tenant string) bool { return test.eureka && tenant == "diku" }})
 			for _, path := range []string{"/authn/login", "/authn/login-with-expiry", "/bl-users/login-with-expiry"} {
-				a := w.do(call{method: "POST", path: path, header: []string{"X-Okapi-Tenant: diku"}, body: `{"username":"alice","password":"wrong"}`})
+				a := w.do(call{method: "POST", path: path, header: []string{"X-Okapi-Tenant: diku", "Content-Type: application/json"}, body: `{"username":"alice","password":"wrong"}`})
 				if a.status != test.status || !strings.Contains(a.body, `"code":"`+test.code+`"`) {
 					t.Errorf("%s: %d %s", path, a.status, a.body)
 				}
 			}
-			a := w.do(call{method: "POST", path: "/authn/login", header: []string{"X-Okapi-Tenant: diku"}, body: `{"username":"alice"}`})
+			a := w.do(call{method: "POST", path: "/authn/login", header: []string{"X-Okapi-Tenant: diku", "Content-Type: application/json"}, body: `{"username":"alice"}`})
 			if a.status != 400 || a.body != "You must provide a password" {
 				t.Errorf("no password: %d %s", a.status, a.body)
 			}

@@ -230,7 +230,7 @@ func TestChains(t *testing.T) {
 	})
 	t.Run("a filter without phase refuses", func(t *testing.T) {
 		w, a := chained(t)
-		a.answer = func(name, body string, rw http.ResponseWriter) { http.Error(rw, "no, says "+name, 409) }
+		a.answer = func(name, body string, rw http.ResponseWriter) { http.Error(rw, "no, says "+name, http.StatusConflict) }
 		post(t, w).want(t, 409, "no, says first")
 		if by, _ := a.take(); len(by) != 1 {
 			t.Errorf("called %v", by)
