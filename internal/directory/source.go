@@ -34,6 +34,18 @@ type Module struct {
 // Enabled says that a tenant uses a module.
 type Enabled struct{ Tenant, Module string }
 
+// Timer is a timer of a module that a tenant has otherwise than the module's
+// descriptor says.
+type Timer struct {
+	Tenant string
+	// ID is the module's product and a number.
+	ID string
+	// Unit is millisecond, second, minute, hour or day, and Delay a number of
+	// them; 0 switches the timer off.
+	Unit  string
+	Delay int64
+}
+
 // Instance is where a module answers.
 type Instance struct {
 	ID     string `json:"instId"`

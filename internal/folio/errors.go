@@ -87,6 +87,7 @@ var (
 	// blocked account, so that nobody learns which names exist.
 	errCredentials = listed(http.StatusUnprocessableEntity, "wrong.username.or.wrong.password.or.account.blocked",
 		"Wrong username or wrong password or account blocked")
+	errUnauthorized   = listed(http.StatusUnauthorized, "unauthorized_error", "Unauthorized")
 	errNoRefreshToken = listed(http.StatusBadRequest, codeTokenParse, "Bad request")
 	// errRefresh is the same for whatever reason; see refreshRefused for what is
 	// added to it.
@@ -107,6 +108,9 @@ const (
 // refuse is the one place that says which error is which answer.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	answer := h.translate(err)
+	if tenant, _ := tenantOf(r); answer == errCredentials && h.Unauthorized != nil && h.Unauthorized(tenant) {
+		answer = errUnauthorized
+	}
 	if answer.status >= http.StatusInternalServerError && errors.Is(r.Context().Err(), context.Canceled) {
 		w.WriteHeader(statusGone) // it failed because the client left
 		return

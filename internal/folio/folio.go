@@ -46,7 +46,10 @@ type Handler struct {
 	// named in tenant, and perhaps with the tenant that is wanted; nil is that
 	// there are no consortia.
 	HomeTenant func(ctx context.Context, tenant, username, userID, wanted string) (string, error)
-	Now        func() time.Time
+	// Unauthorized is whether a tenant's clients expect 401 for a wrong password,
+	// as Eureka has it, in place of 422; nil is that nobody's do.
+	Unauthorized func(tenant string) bool
+	Now          func() time.Time
 	// Log is for faults at our end; nil is silence.
 	Log *slog.Logger
 	// Guard runs serve for a caller whose access token holds and who has all

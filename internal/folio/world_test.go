@@ -44,6 +44,8 @@ type setup struct {
 	Deactivate int
 	LoginLog   []string
 	Eureka     bool
+	// Unauthorized is the handler's field.
+	Unauthorized func(tenant string) bool
 	// NoLinks is that no page sets passwords.
 	NoLinks bool
 	// Modules are the tenant diku's, by path.
@@ -147,7 +149,7 @@ func newWorld(t testing.TB, s setup) *world {
 			Sessions: w.sessions, Directory: people, Tokens: w.ring, Cookies: session.Cookies{Prefix: s.Prefix},
 			Prefix: s.Prefix, TrustedOrigins: s.Origins, Now: now, Log: log,
 			Guard: gw.Guard(internal), ModuleGuard: gw.ModuleGuard(internal), PermissionGuard: gw.PermissionGuard(internal),
-			Call: gw.Call, Recovery: recovery, EurekaPermissions: s.Eureka, LoginLog: s.LoginLog,
+			Call: gw.Call, Recovery: recovery, EurekaPermissions: s.Eureka, LoginLog: s.LoginLog, Unauthorized: s.Unauthorized,
 		}).Mount(mux)
 		mux.Handle("/", http.NotFoundHandler()) // the modules' routes
 		return fromAddress(mux)

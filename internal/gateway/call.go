@@ -37,7 +37,7 @@ func (g *Gateway) Call(ctx context.Context, caller *session.Caller, method, targ
 	}
 	tenant := caller.Claims.Tenant
 	route, err := known.route(tenant, method, path, "")
-	if err != nil {
+	if err != nil || route.Handler.Type == "redirect" {
 		return 0, nil, nil
 	}
 	_, base, err := known.instance(route.ModuleID)

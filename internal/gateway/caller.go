@@ -68,14 +68,16 @@ func (l *listener) read(r *http.Request, rawPath string) (c Claim, requestID str
 // calls.
 func (l *listener) verify(r *http.Request, c *Claim, caller *session.Caller) (err error) {
 	g := l.gateway
-	if *caller, err = g.Sessions.Check(r.Context(), c.Token, l.accept...); err != nil {
+	*caller, err = g.Sessions.Check(r.Context(), c.Token, l.accept...)
+	claims := &caller.Claims
+	if err != nil {
+		audit.ActorFrom(r.Context()).UserID = claims.UserID // of a genuine token, else empty
 		return err
 	}
-	claims := &caller.Claims
 	// Otherwise the routes and permissions of one tenant would serve the
 	// users of another.
 	if claims.Tenant != c.Tenant {
-		return &Refusal{http.StatusForbidden, "Invalid token: it is not of the tenant in X-Okapi-Tenant"}
+		return errOtherTenant
 	}
 	if c.FromCookie && g.origins.Check(r) != nil {
 		return &Refusal{http.StatusForbidden, "Request from another origin with a cookie. " +

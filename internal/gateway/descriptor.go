@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -22,8 +23,8 @@ type ModuleDescriptor struct {
 	Requires []InterfaceDescriptor `json:"requires,omitzero"`
 	Provides []InterfaceDescriptor `json:"provides,omitzero"`
 	Optional []InterfaceDescriptor `json:"optional,omitzero"`
-	// Filters are recorded and never called: the gateway itself is the auth
-	// filter, and it runs no pre or post filters.
+	// Filters run around handlers, except for those of the phase auth: the
+	// gateway itself is the auth filter.
 	Filters        []RoutingEntry  `json:"filters,omitzero"`
 	PermissionSets []PermissionSet `json:"permissionSets,omitzero"`
 	Env            []EnvEntry      `json:"env,omitzero"`
@@ -204,6 +205,27 @@ func (e *RoutingEntry) path() string {
 		return e.PathPattern
 	}
 	return e.Path
+}
+
+// level is where in the pipeline an entry stands, compared as text.
+func (e *RoutingEntry) level() string {
+	if e.Level != "" {
+		return e.Level
+	}
+	switch e.Phase {
+	case "auth":
+		return "10"
+	case "pre":
+		return "40"
+	case "post":
+		return "60"
+	}
+	return "50"
+}
+
+// exchangesBody is whether what the entry answers takes the place of the body.
+func (e *RoutingEntry) exchangesBody() bool {
+	return e.Type == "" || strings.HasPrefix(e.Type, "request-response")
 }
 
 // decodeStrict decodes one JSON value, all of data, without members that v

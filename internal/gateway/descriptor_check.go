@@ -50,6 +50,9 @@ func (d *ModuleDescriptor) check() error {
 		if err := d.Filters[i].check(); err != nil {
 			return err
 		}
+		if p := d.Filters[i].RewritePath; p != "" && CheckPath(p) != nil {
+			return badRequest("Invalid rewritePath " + cut(p))
+		}
 	}
 	for _, set := range d.PermissionSets {
 		if set.PermissionName == "" {
@@ -153,6 +156,9 @@ func (e *RoutingEntry) check() error {
 	}
 	if e.Type == "redirect" && e.RedirectPath == "" {
 		return badRequest("Redirect entry without redirectPath")
+	}
+	if e.Type == "redirect" && CheckPath(e.RedirectPath) != nil {
+		return badRequest("Invalid redirectPath " + cut(e.RedirectPath))
 	}
 	switch e.Phase {
 	case "", "auth", "pre", "post":

@@ -41,6 +41,10 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	var refusal *Refusal
 	var limited *session.Limited
 	var denied *Denied
+	why := err // what metrics count does not depend on the profile
+	if g.Errors.of(r) == ProfileOkapi && r.Context().Err() == nil {
+		err = exactly(r, err)
+	}
 	if errors.As(err, &denied) {
 		refusal = &Refusal{denied.status(), denied.Error()}
 		err = refusal
@@ -55,49 +59,63 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		if status == http.StatusMethodNotAllowed {
 			w.Header().Set("Allow", allow)
 		}
-		say(w, r, status, refusal.Text)
+		g.say(w, r, status, refusal.Text)
 	case errors.Is(err, session.ErrTokenExpired):
 		status = http.StatusUnauthorized
 		w.Header().Set("WWW-Authenticate", bearer)
-		writeJSON(w, status, g.expired)
+		g.sayJSON(w, r, status, g.expired)
 	case errors.Is(err, session.ErrTokenInvalid):
 		status = http.StatusUnauthorized
 		w.Header().Set("WWW-Authenticate", bearer)
-		writeJSON(w, status, []byte(invalidBody))
+		g.sayJSON(w, r, status, []byte(invalidBody))
 	case errors.Is(err, session.ErrKeyInvalid):
 		status = http.StatusUnauthorized
 		w.Header().Set("WWW-Authenticate", "apikey")
 		if call := partnerCallOf(r); call != nil && call.errors == ErrorsOrders {
-			say(w, r, status, "Invalid API Key")
+			g.say(w, r, status, "Invalid API Key")
 		} else {
-			writeJSON(w, status, []byte(keyInvalidBody))
+			g.sayJSON(w, r, status, []byte(keyInvalidBody))
 		}
 	case errors.As(err, &limited):
 		status = http.StatusTooManyRequests
 		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(limited.RetryAfter.Seconds())))))
-		say(w, r, status, "Too many requests that were refused, try again later")
+		g.say(w, r, status, "Too many requests that were refused, try again later")
 	case r.Context().Err() != nil:
 		status = statusGone
 		w.WriteHeader(status)
 	case errors.Is(err, session.ErrUnavailable):
 		status = http.StatusServiceUnavailable
 		w.Header().Set("Retry-After", "1")
-		say(w, r, status, "Not available at the moment, try again")
+		g.say(w, r, status, "Not available at the moment, try again")
 		g.Log.WarnContext(r.Context(), "request refused because store or directory did not answer", "error", err)
 	default:
-		say(w, r, status, "Internal error")
+		g.say(w, r, status, "Internal error")
 		g.Log.ErrorContext(r.Context(), "request failed", "error", err)
 	}
-	g.metrics.refused(status, err)
+	g.metrics.refused(status, why)
 }
 
-// say answers as Okapi does, or as the partner expects who calls.
-func say(w http.ResponseWriter, r *http.Request, status int, text string) {
+// say answers as Okapi does, or as the tenant's profile or the partner who
+// calls has it.
+func (g *Gateway) say(w http.ResponseWriter, r *http.Request, status int, text string) {
 	if call := partnerCallOf(r); call != nil && call.errors == ErrorsOrders {
 		writeOrdersError(w, r, status, text)
 		return
 	}
+	if g.Errors.of(r) == ProfileEureka {
+		writeEureka(w, status, text)
+		return
+	}
 	writeText(w, status, text)
+}
+
+// sayJSON answers with a body of our own, or as Eureka does.
+func (g *Gateway) sayJSON(w http.ResponseWriter, r *http.Request, status int, body []byte) {
+	if g.Errors.of(r) == ProfileEureka {
+		writeEureka(w, status, "")
+		return
+	}
+	writeJSON(w, status, body)
 }
 
 // writeText answers as Okapi does. Nothing that the gateway itself says is

@@ -138,7 +138,7 @@ func (f *Filter) decide(l *listener, r *http.Request, q *question) (held []strin
 		}
 	}
 	if q.userID != "" && q.caller.Claims.UserID != "" && q.userID != q.caller.Claims.UserID {
-		return nil, &Refusal{http.StatusForbidden, "Invalid token"}
+		return nil, &Refusal{http.StatusForbidden, invalidToken}
 	}
 	// 3. An endpoint for modules, and the token is none of a module: 401.
 	if permission, ours := f.ForModules[path]; ours && q.facts.Caller != nil {
@@ -251,33 +251,27 @@ func (f *Filter) pass(w http.ResponseWriter, r *http.Request, q *question, held 
 }
 
 // refuse answers in FOLIO's words and with FOLIO's status where clients of
-// FOLIO go by them. Okapi hands body and headers to the client, except for
-// X-Okapi-Module-Tokens, which are for further filters.
+// FOLIO go by them, unless the tenant's profile is Eureka's. Okapi hands body
+// and headers to the client, except for X-Okapi-Module-Tokens, which are for
+// further filters.
 func (f *Filter) refuse(w http.ResponseWriter, r *http.Request, q *question, err error) {
-	var denied *Denied
-	var gone *session.UserGone
-	userID := q.caller.Claims.UserID
-	switch {
-	case errors.As(err, &gone) && gone.Inactive:
-		err = &Refusal{http.StatusUnauthorized, "Invalid token: user with id " + gone.UserID + " is not active"}
-	case errors.As(err, &gone):
-		err = &Refusal{http.StatusUnauthorized, "Invalid token: User with id " + gone.UserID + " does not exist"}
-	case errors.As(err, &denied) && denied.Caller == nil:
-		// Stripes goes by this status and these words.
-		err = &Refusal{http.StatusBadRequest, denied.Error()}
-	case errors.As(err, &denied):
-		w.Header().Set("X-Okapi-Module-Tokens", string(q.tokens))
-	case errors.Is(err, session.ErrTokenExpired):
-	case errors.Is(err, session.ErrTokenInvalid):
-		err = &Refusal{http.StatusUnauthorized, "Invalid token"}
-	case errors.Is(err, session.ErrDirectory) && r.Context().Err() == nil:
-		f.Gateway.Log.WarnContext(r.Context(), "directory did not answer", "error", err)
-		if len(q.tokens) > 0 {
-			w.Header().Set("X-Okapi-Module-Tokens", string(q.tokens))
-		}
-		err = &Refusal{http.StatusBadRequest, "Unable to retrieve permissions for user with id '" + userID + "': directory not available"}
+	g := f.Gateway
+	if r.Context().Err() != nil {
+		g.refuse(w, r, err)
+		return
 	}
-	f.Gateway.refuse(w, r, err)
+	var denied *Denied
+	away := errors.Is(err, session.ErrDirectory)
+	if away {
+		g.Log.WarnContext(r.Context(), "directory did not answer", "error", err)
+	}
+	if away && len(q.tokens) > 0 || errors.As(err, &denied) && denied.Caller != nil {
+		w.Header().Set("X-Okapi-Module-Tokens", string(q.tokens))
+	}
+	if g.Errors.of(r) != ProfileEureka {
+		err = inFolioWords(err, q.caller.Claims.UserID)
+	}
+	g.refuse(w, r, err)
 }
 
 // maxModules bounds the modules of one request; Okapi names those of its route

@@ -2,10 +2,10 @@
 // it finds the route, checks the token and the permissions in process, gives
 // the module a token of its own for this request, and proxies.
 //
-// It owns the routing tables, the header policy, the management API under /_/
-// and the calls of the _tenant interface. It refuses to keep sessions or keys
-// (packages session and token), to answer /authn (package folio), to start
-// modules, and to run pre and post filters.
+// It owns the routing tables, the header policy, the filters around handlers,
+// the management API under /_/ and the calls of system interfaces. It refuses to
+// keep sessions or keys (packages session and token), to answer /authn (package
+// folio), and to start modules.
 //
 // Invariants:
 //   - A module sees only what the gateway verified, configured or measured
@@ -25,6 +25,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -63,6 +64,8 @@ type Gateway struct {
 	// OpenManagement lets whoever reaches Management under a loopback name
 	// administer without a token. It is for demonstrations.
 	OpenManagement bool
+	// Errors says in whose shapes the gateway refuses.
+	Errors ErrorProfiles
 	// Version is the answer to GET /_/version; empty means 0.0.0.
 	Version string
 	// RequestIDs numbers requests; the zero value draws at random.
@@ -83,7 +86,10 @@ type Gateway struct {
 	metrics   *metrics
 	exchanges sync.Pool
 	partners  []*partner
-	expired   []byte // the body of 401 TOKEN_EXPIRED
+	// modulesChanged has one in it after a change of modules.
+	modulesChanged chan struct{}
+	logging        chan struct{} // calls of request-log filters on their way
+	expired        []byte        // the body of 401 TOKEN_EXPIRED
 }
 
 // Routed serves all paths that modules have routes for, on the internal
@@ -94,10 +100,13 @@ func (g *Gateway) Routed(internal bool) http.Handler { return g.listener(interna
 func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := l.gateway.exchanges.Get().(*exchange)
 	x.client = r
-	if err := l.prepare(r, x); err != nil {
+	switch err := l.prepare(r, x); {
+	case x.pipeline != nil:
+		x.pipeline.serve(w, x.client, err)
+	case err != nil:
 		l.gateway.refuse(w, r, err)
-	} else {
-		x.serve(w, r) // where it panics, as ReverseProxy does to abort, x is not used again
+	default:
+		x.serve(w, x.client) // where it panics, as ReverseProxy does to abort, x is not used again
 	}
 	x.release()
 }
@@ -122,9 +131,32 @@ func (l *listener) prepare(r *http.Request, x *exchange) error {
 	}
 	// 3. No route: 404. A method that nobody may use: 405.
 	known := g.registry.Load()
-	route, err := known.route(claim.Tenant, r.Method, path, claim.ModuleID)
+	delegated := delegatesCORS(r)
+	method := r.Method
+	if delegated && isPreflight(r) {
+		method = r.Header.Get("Access-Control-Request-Method")
+	}
+	to, err := known.follow(claim.Tenant, method, path, claim.ModuleID)
 	if err != nil {
 		return err
+	}
+	route := to.route
+	if to.path != path {
+		path = to.path
+		if x.client, err = atPath(r, path); err != nil {
+			return err
+		}
+	}
+	if delegated {
+		if isPreflight(r) {
+			return x.preflight(known, route, claim.Tenant, requestID)
+		}
+		l.withoutForeignCookie(r, &claim)
+	}
+	if filters := known.tenants[claim.Tenant].table.Filters(r.Method, path); len(filters) > 0 {
+		x.pipeline = newPipeline(x, known, filters, route)
+		x.pipeline.facts = Facts{Tenant: claim.Tenant, RequestID: requestID}
+		x.told.IP = audit.ActorFrom(r.Context()).Address
 	}
 	// 4. A token that does not hold: 401; one of another tenant: 403.
 	caller := (*session.Caller)(nil)
@@ -142,11 +174,20 @@ func (l *listener) prepare(r *http.Request, x *exchange) error {
 	// 5. No token where a permission is needed: 401. A permission missing: 403.
 	facts := Facts{
 		Tenant: claim.Tenant, Caller: caller, RequestID: requestID,
-		Required: route.Required(path, caller != nil), Desired: route.Handler.PermissionsDesired,
+		Required: route.Required(path, caller != nil), Desired: route.Handler.PermissionsDesired, Extra: to.lent,
+	}
+	if len(to.required) > 0 {
+		facts.Required = slices.Concat(to.required, facts.Required)
+	}
+	if x.pipeline != nil {
+		x.pipeline.ask(&facts)
 	}
 	held, err := g.Authorize(r.Context(), &facts)
 	if err != nil {
 		return err
+	}
+	if x.pipeline != nil {
+		x.pipeline.held, x.pipeline.authorized = held, true
 	}
 	// 6. Nobody there to serve it: 404.
 	if x.upstream, x.base, err = known.instance(route.ModuleID); err != nil {
@@ -182,6 +223,8 @@ func (g *Gateway) start() {
 		}
 		g.InternalURL = strings.TrimRight(g.InternalURL, "/")
 		g.managing = make(chan struct{}, 1)
+		g.modulesChanged = make(chan struct{}, 1)
+		g.logging = make(chan struct{}, maxLogs)
 		g.partners = compilePartners(g.Partners)
 		g.origins = http.NewCrossOriginProtection()
 		for _, origin := range g.Origins {

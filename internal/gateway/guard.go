@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -62,11 +63,10 @@ func (l *listener) permitted(r *http.Request, required []string) (*session.Calle
 		return nil, err
 	}
 	if caller == nil {
-		text := "Token missing"
 		if len(required) > 0 {
-			text += ", access requires permission: " + required[0]
+			return nil, &Denied{Permission: required[0]}
 		}
-		return nil, &Refusal{http.StatusUnauthorized, text}
+		return nil, &Refusal{http.StatusUnauthorized, "Token missing"}
 	}
 	_, err = l.gateway.Authorize(r.Context(), &Facts{Tenant: caller.Claims.Tenant, Caller: caller, Required: required})
 	return caller, err
@@ -139,7 +139,8 @@ func (l *listener) mayServe(r *http.Request, caller *session.Caller, endpoint, p
 // read a path in its own way. It refuses paths that are not what they seem,
 // as CheckPath does, and turns /_/invoke/tenant/{tenant}/{path} into {path}
 // with that tenant, for callers that cannot set headers.
-func CleanPath(next http.Handler) http.Handler {
+func (g *Gateway) CleanPath(next http.Handler) http.Handler {
+	g.start()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		raw := r.URL.EscapedPath()
 		err := CheckPath(raw)
@@ -148,25 +149,38 @@ func CleanPath(next http.Handler) http.Handler {
 			tenant, err = extractTenant(r.Header, tenant)
 		}
 		if err != nil {
-			writeText(w, http.StatusBadRequest, err.Error())
+			g.refuse(w, r, badRequest(err.Error()))
 			return
 		}
 		if !invoked {
 			next.ServeHTTP(w, r)
 			return
 		}
-		path, err := url.PathUnescape(rest)
+		outer := r
+		if g.DelegatesCORS(r) {
+			r = r.WithContext(context.WithValue(r.Context(), corsKey{}, true))
+		}
+		inner, err := atPath(r, rest)
 		if err != nil {
-			writeText(w, http.StatusBadRequest, "Invalid path")
+			g.refuse(w, r, err)
 			return
 		}
-		inner := *r
 		inner.Header = r.Header.Clone()
 		inner.Header["X-Okapi-Tenant"] = []string{tenant}
-		u := *r.URL
-		u.Path, u.RawPath = path, rest
-		inner.URL = &u
-		next.ServeHTTP(w, &inner)
-		r.Pattern = inner.Pattern // for whoever counts requests outside
+		next.ServeHTTP(w, inner)
+		outer.Pattern = inner.Pattern // for whoever counts requests outside
 	})
+}
+
+// atPath is a request for another path, which is given as it is sent.
+func atPath(r *http.Request, rawPath string) (*http.Request, error) {
+	path, err := url.PathUnescape(rawPath)
+	if err != nil {
+		return nil, badRequest("Invalid path")
+	}
+	inner := *r
+	u := *r.URL
+	u.Path, u.RawPath = path, rawPath
+	inner.URL = &u
+	return &inner, nil
 }

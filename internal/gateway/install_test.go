@@ -3,14 +3,18 @@ package gateway_test
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/counterfoil/counterfoil/internal/directory"
+	"github.com/counterfoil/counterfoil/internal/gateway"
+	"github.com/counterfoil/counterfoil/internal/session"
 	"github.com/counterfoil/counterfoil/internal/token"
 )
 
@@ -253,9 +257,43 @@ func TestInstallOptionsThatAreRefused(t *testing.T) {
 		"invoke=(":                  "invoke must be true, false or a regular expression",
 		"npmSnapshot=x":             "preRelease and npmSnapshot must be",
 	} {
-		w.manage("POST", install+"?"+query, "[]").want(t, 400, want)
+		status := 400
+		if strings.HasSuffix(want, "is not supported") {
+			status = 501
+		}
+		w.manage("POST", install+"?"+query, "[]").want(t, status, want)
 	}
 	w.manage("POST", install, `{"id":"mod-x-1"}`).want(t, 400, "Invalid JSON")
 	w.manage("POST", "/_/proxy/tenants/nobody/install", "[]").want(t, 404, "nobody")
 	w.manage("POST", install+"?parallel=4", "[]").want(t, 200, "[]")
+}
+
+// A module that was just started may not listen yet when it is enabled.
+func TestAModuleThatIsStartingIsWaitedFor(t *testing.T) {
+	w := newWorld(t, func(g *gateway.Gateway, _ *session.Service) { g.Transport.StartPause = 20 * time.Millisecond })
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	w.must(err)
+	address := listener.Addr().String()
+	w.must(listener.Close())
+	enable := func() error {
+		_, err := w.gateway.Install(t.Context(), "diku", []gateway.InstallEntry{{ID: "mod-t-1.0.0", Action: "enable"}}, &gateway.InstallOptions{})
+		return err
+	}
+	w.must(w.gateway.Register(t.Context(), false, parsed(t, fmt.Sprintf(v2, "1.0.0"))))
+	w.must(w.gateway.SaveInstance(t.Context(), directory.Instance{ID: "t", Module: "mod-t-1.0.0", URL: "http://" + address}))
+	if err := enable(); err == nil || !strings.Contains(err.Error(), "POST request for mod-t-1.0.0 /_/tenant failed with") {
+		t.Errorf("one that never comes: %v", err)
+	}
+	done := make(chan error)
+	go func() { done <- enable() }()
+	listener, err = net.Listen("tcp", address)
+	w.must(err)
+	m := &tenantModule{}
+	server := &http.Server{Handler: m}
+	go func() { _ = server.Serve(listener) }()
+	defer server.Close()
+	w.must(<-done)
+	if calls := m.take(); len(calls) != 1 {
+		t.Errorf("called %q", calls)
+	}
 }

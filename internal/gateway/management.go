@@ -52,13 +52,14 @@ var (
 	enabledRead   = []string{"okapi.tenantmodules", "okapi.readonly"}
 	interfacesSet = []string{"okapi.interfaces", "okapi.readonly"}
 	deploySet     = []string{"okapi.deploy"}
+	timersSet     = []string{"okapi.timers"}
+	timersRead    = []string{"okapi.timers", "okapi.readonly"}
+	envSet        = []string{"okapi.env"}
 )
 
-// endpoints is the management API. Deployment, timers, environment, pull,
-// clean-up and install jobs of Okapi are not there: the gateway starts no
-// processes and fires no timers.
+// endpoints is the management API. What Okapi has beyond that is in missing.
 func endpoints() []endpoint {
-	return []endpoint{
+	return append(missing(), []endpoint{
 		{"GET /_/version", "okapi.version.get", []string{"okapi.readonly"}, true, true, (*Gateway).getVersion},
 		{"GET /_/proxy/health", "", nil, false, true, (*Gateway).getHealth},
 
@@ -81,6 +82,11 @@ func endpoints() []endpoint {
 		{"POST /_/proxy/tenants/{tenant}/modules/{module}", "okapi.proxy.tenants.modules.enabled.post", enabledSet, false, false, (*Gateway).postUpgrade},
 		{"DELETE /_/proxy/tenants/{tenant}/modules/{module}", "okapi.proxy.tenants.modules.enabled.delete", enabledSet, false, false, (*Gateway).deleteEnabled},
 		{"POST /_/proxy/tenants/{tenant}/install", "okapi.proxy.tenants.install.post", enabledSet, false, false, (*Gateway).postInstall},
+		{"POST /_/proxy/tenants/{tenant}/upgrade", "okapi.proxy.tenants.upgrade.post", enabledSet, false, false, (*Gateway).postUpgradeAll},
+		{"GET /_/proxy/tenants/{tenant}/timers", "okapi.proxy.tenants.timers.list", timersRead, true, true, (*Gateway).listTimers},
+		{"GET /_/proxy/tenants/{tenant}/timers/{timer}", "okapi.proxy.tenants.timers.get", timersRead, true, true, (*Gateway).getTimer},
+		{"PATCH /_/proxy/tenants/{tenant}/timers", "okapi.proxy.tenants.timers.patch", timersSet, false, false, (*Gateway).patchTimers},
+		{"PATCH /_/proxy/tenants/{tenant}/timers/{timer}", "okapi.proxy.tenants.timers.patch", timersSet, false, false, (*Gateway).patchTimer},
 		{"GET /_/proxy/tenants/{tenant}/interfaces", "okapi.proxy.tenants.interfaces.list", interfacesSet, true, true, (*Gateway).listInterfaces},
 		{"GET /_/proxy/tenants/{tenant}/interfaces/{interface}", "okapi.proxy.tenants.interfaces.get", interfacesSet, true, true, (*Gateway).getInterface},
 
@@ -94,7 +100,7 @@ func endpoints() []endpoint {
 		{"GET /_/discovery/health", "okapi.discovery.health.get", deploySet, false, false, (*Gateway).listInstanceHealth},
 		{"GET /_/discovery/health/{module}", "okapi.discovery.health.get", deploySet, false, false, (*Gateway).listInstanceHealth},
 		{"GET /_/discovery/health/{module}/{instance}", "okapi.discovery.health.get", deploySet, false, false, (*Gateway).getInstanceHealth},
-	}
+	}...)
 }
 
 // Management is the whole management API, for the admin listener.
@@ -157,7 +163,7 @@ func (l *listener) allow(r *http.Request, e *endpoint) error {
 		return err
 	}
 	if caller == nil {
-		return &Refusal{http.StatusUnauthorized, "Token missing, access requires permission: " + e.permission}
+		return &Denied{Permission: e.permission}
 	}
 	about := r.PathValue("tenant")
 	if e.own && (about == "" || about == caller.Claims.Tenant) {

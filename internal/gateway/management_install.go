@@ -61,9 +61,9 @@ func installOptions(q url.Values) (*InstallOptions, error) {
 	o.NoDependencies = !check
 	switch {
 	case deploy:
-		return nil, badRequest("deploy is not supported: the gateway starts no modules. Register instances at /_/discovery/modules")
+		return nil, &Refusal{http.StatusNotImplemented, "deploy is not supported: the gateway starts no modules. Register instances at /_/discovery/modules"}
 	case async:
-		return nil, badRequest("async is not supported: the answer comes when all is done")
+		return nil, &Refusal{http.StatusNotImplemented, "async is not supported: the answer comes when all is done"}
 	}
 	if parallel := q.Get("parallel"); parallel != "" {
 		n, err := strconv.Atoi(parallel)
@@ -170,7 +170,13 @@ func (g *Gateway) change(ctx context.Context, tenant string, from, to *ModuleDes
 		replaced = from.ID
 	}
 	if o.Invoke == nil || o.Invoke(m.ID) {
+		if err := g.announceBefore(ctx, tenant, from, to); err != nil {
+			return err
+		}
 		if err := g.tellModule(ctx, tenant, from, to, o); err != nil {
+			return err
+		}
+		if err := g.announceAfter(ctx, tenant, from, to); err != nil {
 			return err
 		}
 	}

@@ -20,6 +20,8 @@ type registry struct {
 	modules   map[string]*module
 	tenants   map[string]*tenantModules
 	upstreams map[string]*upstream
+	// timers are those that tenants have changed, by tenant and id.
+	timers map[[2]string]directory.Timer
 }
 
 // module is a registered module.
@@ -65,11 +67,19 @@ func (g *Gateway) Reload(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read instances of modules: %w", err)
 	}
+	timers, err := g.Store.Timers(ctx)
+	if err != nil {
+		return fmt.Errorf("read timers: %w", err)
+	}
 	before := g.registry.Load()
 	if before == nil {
 		before = &registry{}
 	}
 	after := &registry{upstreams: upstreams(instances, g.metrics)}
+	after.timers = make(map[[2]string]directory.Timer, len(timers))
+	for _, t := range timers {
+		after.timers[[2]string{t.Tenant, t.ID}] = t
+	}
 	var faults []error
 	if after.modules, err = parseModules(modules, before.modules); err != nil {
 		faults = append(faults, err)
@@ -82,6 +92,10 @@ func (g *Gateway) Reload(ctx context.Context) error {
 		g.Log.ErrorContext(ctx, "modules left out, register them anew", "error", err)
 	}
 	g.registry.Store(after)
+	select {
+	case g.modulesChanged <- struct{}{}:
+	default: // whoever looks will see this change, too
+	}
 	return nil
 }
 
@@ -175,8 +189,11 @@ func (k *registry) route(tenant, method, path, moduleID string) (*Route, error) 
 	if result == MethodRefused || methodOf(method) == 0 {
 		return nil, &Refusal{http.StatusMethodNotAllowed, "Method not allowed"}
 	}
-	return nil, &Refusal{http.StatusNotFound, "No suitable module found for path and tenant"}
+	return nil, noRoute
 }
+
+// noRoute is the same for everybody: it is said before any token is looked at.
+var noRoute = notFound("No suitable module found for path and tenant")
 
 // allow is what Allow tells of allowedMethods.
 var allow = strings.Join(allowedMethods[:], ", ")

@@ -29,7 +29,13 @@ type Transport struct {
 	// 256. Fewer than there are requests at once means connecting anew for the
 	// rest of them.
 	IdlePerHost int
+	// StartPause is how long to wait for a module that is to be prepared for a
+	// tenant and refuses connections, before each of nine more tries; 0 is 4
+	// seconds.
+	StartPause time.Duration
 }
+
+func (t Transport) startPause() time.Duration { return cmp.Or(t.StartPause, 4*time.Second) }
 
 // open makes the transport. It obeys no proxy from the environment, as that
 // would see every module's token, and it follows no redirect and unpacks no
@@ -62,6 +68,8 @@ type exchange struct {
 	told     Outgoing
 	// sent says that the request was made ready for the module.
 	sent bool
+	// pipeline is the filters of third parties, nil for none.
+	pipeline *pipeline
 }
 
 func (g *Gateway) newExchange() any {
@@ -82,6 +90,7 @@ func (g *Gateway) newExchange() any {
 func (x *exchange) release() {
 	g := x.gateway
 	x.client, x.caller, x.module, x.upstream, x.base, x.told, x.sent = nil, session.Caller{}, "", nil, nil, Outgoing{}, false
+	x.pipeline = nil
 	g.exchanges.Put(x)
 }
 
@@ -120,8 +129,17 @@ func (x *exchange) RoundTrip(out *http.Request) (*http.Response, error) {
 }
 
 func (x *exchange) modify(res *http.Response) error {
+	if x.pipeline != nil {
+		if err := x.pipeline.finish(res); err != nil {
+			return err
+		}
+	}
+	cors := x.ownCORS(res)
 	if err := CleanResponse(res); err != nil {
 		return err
+	}
+	for name, values := range cors {
+		res.Header[name] = values
 	}
 	if call := partnerCallOf(x.client); call != nil && call.errors == ErrorsOrders {
 		if err := ordersResponse(x.client, res); err != nil {
@@ -144,16 +162,23 @@ func (x *exchange) count(status int) {
 //	no answer within Transport.ResponseTimeout      504
 //	answer broke off, is no HTTP, switches protocol 502
 //
-// Okapi says 500 to all of them and names the module's address; the names here
-// tell a client whether to try again, and the address is for the log.
+// Okapi says 500 to all of them and names the module's address, which we do
+// in its profile and without the address. Otherwise the status tells a client
+// whether to try again; the address is for the log.
 func (x *exchange) fail(w http.ResponseWriter, _ *http.Request, err error) {
 	status, text := x.fault(err)
 	x.count(status)
+	told := status
+	if status > http.StatusInternalServerError && x.gateway.Errors.of(x.client) == ProfileOkapi {
+		// Okapi's words, but for the module's address.
+		told = http.StatusInternalServerError
+		text = fmt.Sprintf("proxyClient failure: %s: %s: %s %s", x.module, text, x.client.Method, cut(x.client.URL.EscapedPath()))
+	}
 	if status == statusGone {
 		w.WriteHeader(status)
 		return
 	}
-	if status == http.StatusServiceUnavailable {
+	if told == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
 	}
 	if status >= http.StatusInternalServerError {
@@ -162,7 +187,7 @@ func (x *exchange) fail(w http.ResponseWriter, _ *http.Request, err error) {
 		x.gateway.Log.LogAttrs(x.client.Context(), slog.LevelWarn, "module failed",
 			slog.String("module", x.module), slog.String("instance", x.base.Host), slog.Int("status", status), slog.String("error", text))
 	}
-	say(w, x.client, status, text)
+	x.gateway.say(w, x.client, told, text)
 }
 
 func (x *exchange) fault(err error) (status int, text string) {

@@ -28,6 +28,12 @@ type Store interface {
 	// DeleteInstances deletes one instance, or all of a module when id is "".
 	DeleteInstances(ctx context.Context, module, id string, event audit.Event) (int, error)
 
+	// Timers lists the timers that tenants have changed.
+	Timers(ctx context.Context) ([]directory.Timer, error)
+	SaveTimer(ctx context.Context, timer directory.Timer, event audit.Event) error
+	// ResetTimer makes a timer what the descriptor says, if it is not.
+	ResetTimer(ctx context.Context, tenant, id string, event audit.Event) error
+
 	CreateTenant(ctx context.Context, t directory.Tenant, event audit.Event) error
 	UpdateTenant(ctx context.Context, t directory.Tenant, event audit.Event) error
 	// DeleteTenant removes the tenant with everything that is its own, and

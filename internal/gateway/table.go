@@ -3,6 +3,7 @@ package gateway
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"net/http"
 	"slices"
 	"strings"
@@ -20,6 +21,8 @@ type Table struct {
 	proxy  buckets
 	// multiple holds the routes that X-Okapi-Module-Id chooses between.
 	multiple buckets
+	// filters are those of third parties, of all phases but auth.
+	filters buckets
 }
 
 type buckets struct {
@@ -55,8 +58,8 @@ const (
 )
 
 // NewTable builds the table of tenant from the descriptors of its enabled
-// modules, in any order. System interfaces are left out, and so are redirect
-// and internal handlers, which no module serves.
+// modules, in any order. System interfaces are left out, and so are internal
+// handlers, which no module serves.
 func NewTable(tenant string, enabled []*ModuleDescriptor) (*Table, error) {
 	sorted := slices.SortedFunc(slices.Values(enabled), func(a, b *ModuleDescriptor) int {
 		return cmp.Compare(a.ID, b.ID)
@@ -70,6 +73,16 @@ func NewTable(tenant string, enabled []*ModuleDescriptor) (*Table, error) {
 			if err := t.add(d.ID, &d.Provides[i]); err != nil {
 				return nil, fmt.Errorf("module %s: %w", d.ID, err)
 			}
+		}
+		for i := range d.Filters {
+			if d.Filters[i].Phase == "auth" {
+				continue // the gateway itself is the auth filter
+			}
+			route, err := t.newRoute(d.ID, &d.Filters[i])
+			if err != nil {
+				return nil, fmt.Errorf("module %s: %w", d.ID, err)
+			}
+			t.filters.add(route)
 		}
 	}
 	return t, nil
@@ -85,7 +98,7 @@ func (t *Table) add(module string, i *InterfaceDescriptor) error {
 	}
 	for h := range i.Handlers {
 		entry := &i.Handlers[h]
-		if entry.Type == "redirect" || entry.Type == "internal" {
+		if entry.Type == "internal" {
 			continue
 		}
 		route, err := t.newRoute(module, entry)
@@ -145,18 +158,39 @@ func (t *Table) Match(method, rawPath, moduleID string) (*Route, MatchResult) {
 }
 
 func (b *buckets) find(m methodSet, path, moduleID string) *Route {
-	for prefix := path; prefix != ""; {
-		if len(prefix) <= b.longest {
-			for _, r := range b.byPrefix[prefix] {
-				if r.methods&m != 0 && r.matches(path) && (moduleID == "" || moduleID == r.ModuleID) {
-					return r
-				}
-			}
+	for r := range b.matching(m, path) {
+		if moduleID == "" || moduleID == r.ModuleID {
+			return r
 		}
-		shorter := strings.LastIndexByte(prefix[:len(prefix)-1], '/')
-		prefix = prefix[:shorter+1]
 	}
 	return nil
+}
+
+// Filters finds the filters of third parties around a request, in the order of
+// their levels, nil for none. Levels are compared as text, as Okapi does.
+func (t *Table) Filters(method, rawPath string) []*Route {
+	if t.filters.byPrefix == nil {
+		return nil
+	}
+	return slices.SortedStableFunc(t.filters.matching(methodOf(method), rawPath), func(a, b *Route) int {
+		return strings.Compare(a.Handler.level(), b.Handler.level())
+	})
+}
+
+func (b *buckets) matching(m methodSet, path string) iter.Seq[*Route] {
+	return func(yield func(*Route) bool) {
+		for prefix := path; prefix != ""; {
+			if len(prefix) <= b.longest {
+				for _, r := range b.byPrefix[prefix] {
+					if r.methods&m != 0 && r.matches(path) && !yield(r) {
+						return
+					}
+				}
+			}
+			shorter := strings.LastIndexByte(prefix[:len(prefix)-1], '/')
+			prefix = prefix[:shorter+1]
+		}
+	}
 }
 
 func (r *Route) matches(path string) bool {

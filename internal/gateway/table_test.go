@@ -81,7 +81,7 @@ func TestRoutesAreFoundAsInOkapi(t *testing.T) {
 		{"GET", "/", "", "404"},
 		{"GET", "/unknown", "", "404"},
 		{"GET", "no/slash", "", "mod-a-1.0.0 no/slash"}, // CheckPath lets no such path come so far
-		{"GET", "/moved", "", "404"},
+		{"GET", "/moved", "", "mod-a-1.0.0 /moved"},     // a redirect, which the gateway answers with 501
 		{"GET", "/inside", "", "404"},
 		{"GET", "/silent", "", "404"},
 		// System interfaces are for nobody outside.
@@ -158,13 +158,31 @@ func TestATenantsOwnPeopleMayNeedOtherPermissions(t *testing.T) {
 	}
 }
 
-func TestFiltersAreRecordedAndNotRouted(t *testing.T) {
+func TestAuthFiltersAreRecordedAndNotRouted(t *testing.T) {
 	d := mustParse(t, `{"id":"mod-f-1.0.0","filters":[{"methods":["*"],"pathPattern":"/*","phase":"auth","type":"headers"}]}`)
 	if len(d.Filters) != 1 {
 		t.Error("the filter is lost")
 	}
-	if _, result := table(t, d).Match(http.MethodGet, "/a", ""); result != NoRoute {
+	tab := table(t, d)
+	if _, result := tab.Match(http.MethodGet, "/a", ""); result != NoRoute {
 		t.Errorf("result %v, want NoRoute", result)
+	}
+	if filters := tab.Filters(http.MethodGet, "/a"); len(filters) > 0 {
+		t.Errorf("the gateway asks %s, and is the auth filter itself", filters[0].ModuleID)
+	}
+}
+
+func TestFiltersComeInTheOrderOfTheirLevels(t *testing.T) {
+	d := mustParse(t, `{"id":"mod-f-1.0.0","filters":[
+		{"methods":["*"],"pathPattern":"/*","phase":"post"},{"methods":["*"],"pathPattern":"/a","phase":"pre"},
+		{"methods":["GET"],"pathPattern":"/a","level":"100"},{"methods":["GET"],"pathPattern":"/*","level":"20"},
+		{"methods":["POST"],"pathPattern":"/a","phase":"pre"},{"methods":["*"],"pathPattern":"/b","phase":"pre"}]}`)
+	var levels []string
+	for _, f := range table(t, d).Filters(http.MethodGet, "/a") {
+		levels = append(levels, f.Handler.level())
+	}
+	if got := strings.Join(levels, " "); got != "100 20 40 60" { // as text
+		t.Errorf("levels %s", got)
 	}
 }
 

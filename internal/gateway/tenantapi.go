@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -11,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -48,6 +50,9 @@ const (
 	firstWait = 300 * time.Millisecond
 	lastWait  = 10 * time.Second
 	maxAnswer = 1 << 20
+	// startTries is how often a module is called that refuses connections: it may
+	// be starting.
+	startTries = 10
 )
 
 // tellModule lets a module prepare for a tenant, or for the end of it, through
@@ -78,7 +83,7 @@ func (g *Gateway) tellOnce(ctx context.Context, tenant string, from, to *ModuleD
 		return nil
 	}
 	i := &m.Provides[n]
-	call := systemCall{gateway: g, tenant: tenant, module: m}
+	call := systemCall{gateway: g, tenant: tenant, module: m, starting: to != nil}
 	switch i.Version {
 	case "1.0", "1.1", "1.2":
 		if i.Version == "1.2" {
@@ -180,12 +185,8 @@ func (c *systemCall) wait(ctx context.Context, get, del *RoutingEntry, id string
 			}
 			return nil
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
+		if err := pauseFor(ctx, pause); err != nil {
+			return err
 		}
 	}
 }
@@ -199,6 +200,8 @@ type systemCall struct {
 	module  *ModuleDescriptor
 	// base is the instance that the first call went to, and all others go to.
 	base *url.URL
+	// starting waits for a module that does not listen yet.
+	starting bool
 }
 
 type systemAnswer struct {
@@ -215,11 +218,16 @@ func (c *systemCall) do(ctx context.Context, e *RoutingEntry, method, path strin
 		}
 		c.base = up.instances[rand.IntN(len(up.instances))].base
 	}
-	req, err := c.request(ctx, e, method, path, body)
-	if err != nil {
+	res, err := c.send(ctx, e, method, path, body)
+	for tries := 1; errors.Is(err, syscall.ECONNREFUSED) && c.starting && tries < startTries; tries++ {
+		if err := pauseFor(ctx, g.Transport.startPause()); err != nil {
+			return systemAnswer{}, err
+		}
+		res, err = c.send(ctx, e, method, path, body)
+	}
+	if refusal := (*Refusal)(nil); errors.As(err, &refusal) {
 		return systemAnswer{}, err
 	}
-	res, err := g.transport.RoundTrip(req)
 	if err != nil {
 		return systemAnswer{}, c.failed(method, path, err.Error())
 	}
@@ -232,6 +240,26 @@ func (c *systemCall) do(ctx context.Context, e *RoutingEntry, method, path strin
 		return systemAnswer{}, c.failed(method, path, fmt.Sprintf("%d: %s", res.StatusCode, text[:min(len(text), 4<<10)]))
 	}
 	return systemAnswer{res.Header.Get("Location"), text}, nil
+}
+
+func (c *systemCall) send(ctx context.Context, e *RoutingEntry, method, path string, body any) (*http.Response, error) {
+	req, err := c.request(ctx, e, method, path, body)
+	if err != nil {
+		return nil, err
+	}
+	return c.gateway.transport.RoundTrip(req)
+}
+
+// pauseFor waits, and fails with the error of ctx if that ends first.
+func pauseFor(ctx context.Context, pause time.Duration) error {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (c *systemCall) failed(method, path, why string) error {

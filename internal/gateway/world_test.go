@@ -146,9 +146,9 @@ func (w *world) surface(internal bool) http.Handler {
 	mux.Handle("/_/", w.gateway.PublicManagement(internal))
 	mux.Handle("/", w.gateway.Routed(internal))
 	if internal {
-		return observed(gateway.CORS([]string{origin}, gateway.CleanPath(mux)))
+		return observed(gateway.CORS([]string{origin}, w.gateway.DelegatesCORS, w.gateway.CleanPath(mux)))
 	}
-	return observed(gateway.CORS([]string{origin}, gateway.CleanPath(w.gateway.PartnerRoutes(mux))))
+	return observed(gateway.CORS([]string{origin}, w.gateway.DelegatesCORS, w.gateway.CleanPath(w.gateway.PartnerRoutes(mux))))
 }
 
 // observed does what the server's middleware does: it says who calls, and
@@ -377,3 +377,7 @@ func raw(t testing.TB, url, request string) *http.Response {
 var noEvent = audit.Event{Kind: audit.PermissionChanged, Tenant: "diku"}
 
 var badModule = directory.Module{ID: "mod-bad-1.0.0", Descriptor: []byte("{")}
+
+func instanceOf(module, url string) directory.Instance {
+	return directory.Instance{ID: "1 of " + module, Module: module, URL: url}
+}

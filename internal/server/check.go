@@ -68,12 +68,26 @@ func (c *Config) Check() []error {
 	bad(c.Login.DeactivateAfter < 0, "login.deactivate_after: must not be negative")
 	bad(c.VerifiedTokens < -1 || c.VerifiedTokens > 10_000_000, "verified_tokens: %d is not between -1 and 10000000", c.VerifiedTokens)
 	bad(c.Upstream.Timeout < 0 || c.KeepEnded < 0 || c.Drain < 0, "upstream.timeout, keep_ended and drain must not be negative")
+	faults = append(faults, c.checkErrorProfiles()...)
 	for i, route := range c.APIKeys.Routes {
 		err := route.Check()
 		bad(err != nil, "api_keys.routes: number %d, %s: %w", i+1, route.Path, err)
 	}
 	if !c.Demo {
 		faults = append(faults, c.checkPolicies()...)
+	}
+	return faults
+}
+
+func (c *Config) checkErrorProfiles() []error {
+	var faults []error
+	if err := c.Errors.Profile.Check(); err != nil {
+		faults = append(faults, fmt.Errorf("errors.profile: %w", err))
+	}
+	for _, tenant := range slices.Sorted(maps.Keys(c.Errors.Tenants)) {
+		if err := c.Errors.Tenants[tenant].Check(); err != nil {
+			faults = append(faults, fmt.Errorf("errors.tenants.%s: %w", tenant, err))
+		}
 	}
 	return faults
 }

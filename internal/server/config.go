@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -84,6 +85,13 @@ type Config struct {
 		Format string `yaml:"format" default:"json" doc:"json or text"`
 	} `yaml:"log"`
 
+	Errors struct {
+		Profile gateway.ErrorProfile            `yaml:"profile" default:"counterfoil" doc:"statuses and shapes of refusals. counterfoil: 401 without a token, JSON for tokens that do not hold. okapi: those of Okapi and mod-authtoken, with 400 without a token, all as text. eureka: those of folio-module-sidecar, a list in JSON, and 401 for a wrong password. Mode okapi-module follows mod-authtoken already where clients go by it"`
+		Tenants map[string]gateway.ErrorProfile `yaml:"tenants" doc:"the profile of single tenants, such as diku: okapi"`
+	} `yaml:"errors"`
+	Timers struct {
+		Disabled bool `yaml:"disabled" default:"false" doc:"do not call the timers of modules (interface _timer). Of several nodes on one database, the one that has been up for longest calls them; set the same on all"`
+	} `yaml:"timers"`
 	Upstream struct {
 		Timeout session.Duration `yaml:"timeout" default:"10m" doc:"how long a module may take to begin its answer"`
 	} `yaml:"upstream"`
@@ -222,6 +230,7 @@ func (c *Config) SetDefaults() {
 	if c.Postgres.Connections == 0 {
 		c.Postgres.Connections = 10
 	}
+	c.Errors.Profile = cmp.Or(c.Errors.Profile, gateway.ProfileCounterfoil)
 	if c.Upstream.Timeout == 0 {
 		c.Upstream.Timeout = session.Duration(10 * time.Minute)
 	}

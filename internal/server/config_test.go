@@ -76,6 +76,7 @@ cors:
 cookies: {same_site: lax, insecure: maybe}
 log: {level: loud, format: xml}
 login: {min_password: 3, deactivate_after: -1, reset_url: ui.example.org, forgot_url: "https://x/?y", reset_ttl: 2d, log_events: [LOGIN]}
+errors: {profile: folio, tenants: {diku: okapi, cph: kong}}
 verified_tokens: -2
 drain: -1s
 policy: {access_ttl: 30s}
@@ -85,7 +86,7 @@ tenants:
 nonsense: 1
 `, map[string]string{"LOGIN_COOKIE_SAMESITE": "none", "EUREKA_LOGIN_PERMS": "maybe", "COUNTERFOIL_MASTER_KEY": "short"})
 	want := []string{
-		`c.yaml: line 20: unknown key nonsense`,
+		`c.yaml: line 21: unknown key nonsense`,
 		"c.yaml: line 11: cannot unmarshal !!str `maybe` into bool",
 		`COUNTERFOIL_MASTER_KEY: `, `LOGIN_COOKIE_SAMESITE: must be Strict, Lax or None`, `EUREKA_LOGIN_PERMS: must be true or false`,
 		`store: is not postgres://`, `listen: "9130"`, `internal_listen: "localhost:x"`, `admin_listen: "127.0.0.1:70000"`,
@@ -95,6 +96,7 @@ nonsense: 1
 		`cookies.same_site: "lax"`, `log.level: "loud"`, `log.format: "xml"`, `login.min_password: 3`,
 		`login.reset_url: "ui.example.org"`, `login.forgot_url: "https://x/?y"`, `login.reset_ttl: 48h0m0s is not between 1m and 24h`, `login.log_events: "LOGIN"`, `login.deactivate_after: `,
 		`verified_tokens: -2`, `upstream.timeout, keep_ended and drain `,
+		`errors.profile: "folio" is not counterfoil, okapi or eureka`, `errors.tenants.cph: "kong" is not`,
 		`policy.grace: 10s: the floor`, `policy.grace: 10s: 2 × grace`,
 		`tenants.cph.jitter: 2`, `tenants.diku.jitter: 2`,
 	}

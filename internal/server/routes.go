@@ -27,6 +27,7 @@ func (s *Server) openGateway(ctx context.Context) error {
 		Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Store: s.db,
 		Prefix: prefix, InternalURL: internal, OpenManagement: s.config.Demo,
 		Transport: gateway.Transport{ResponseTimeout: s.config.Upstream.Timeout.Std()}, Origins: s.ownOrigins(),
+		Errors:   gateway.ErrorProfiles{Default: s.config.Errors.Profile, Tenants: s.config.Errors.Tenants},
 		Partners: s.config.APIKeys.Routes, Version: Version(), Now: s.db.Now, Log: s.log, Registerer: s.metrics.registry,
 	}
 	if err := s.gateway.Reload(ctx); err != nil {
@@ -59,9 +60,9 @@ func (s *Server) mount() error {
 		mux.Handle("/_/", s.gateway.PublicManagement(internal))
 		mux.Handle("/", bodyWithin(0, s.gateway.Routed(internal)))
 		if internal {
-			return gateway.CORS(s.config.CORS.Origins, gateway.CleanPath(bodyWithin(bodyTime, mux)))
+			return gateway.CORS(s.config.CORS.Origins, s.gateway.DelegatesCORS, s.gateway.CleanPath(bodyWithin(bodyTime, mux)))
 		}
-		return gateway.CORS(s.config.CORS.Origins, gateway.CleanPath(s.gateway.PartnerRoutes(bodyWithin(bodyTime, mux))))
+		return gateway.CORS(s.config.CORS.Origins, s.gateway.DelegatesCORS, s.gateway.CleanPath(s.gateway.PartnerRoutes(bodyWithin(bodyTime, mux))))
 	}
 	admin := http.NewServeMux()
 	admin.HandleFunc("GET /admin/health", s.health)
@@ -95,6 +96,7 @@ func (s *Server) endpoints(prefix string) *folio.Handler {
 		TrustedOrigins: s.ownOrigins(), Now: s.db.Now, Log: s.log,
 		Call: s.gateway.Call, Recovery: s.recovery, EurekaPermissions: s.config.Login.EurekaPermissions, LoginLog: s.config.Login.LogEvents,
 	}
+	front.Unauthorized = func(tenant string) bool { return s.gateway.Errors.For(tenant) == gateway.ProfileEureka }
 	if s.config.Directory.Consortium {
 		front.HomeTenant = s.borrowed.homeTenant
 	}

@@ -335,6 +335,9 @@ func (s *Server) Serve(ctx context.Context) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	go s.rotateKeys(background)
+	if !s.config.behindOkapi() && !s.config.Timers.Disabled {
+		go s.gateway.RunTimers(background)
+	}
 	var err error
 	select {
 	case <-ctx.Done():

@@ -83,6 +83,9 @@ var copiedTables = []table{
 	{name: "enabled_modules", key: "tenant, module", columns: []column{
 		{"tenant", text}, {"module", text},
 	}},
+	{name: "timers", key: "tenant, id", columns: []column{
+		{"tenant", text}, {"id", text}, {"unit", text}, {"delay", number},
+	}},
 	{name: "instances", key: "id", columns: []column{
 		{"id", text}, {"module", text}, {"url", text},
 	}},

@@ -122,6 +122,7 @@ func installModules(t *testing.T, db DB) {
 	sets := []directory.PermissionSet{{Name: "orders.all", Module: "mod-orders-1.0.0", Sub: []string{"orders.item.get"}}}
 	must(t, db.Enable(ctx, "diku", "mod-orders-1.0.0", "", sets, e))
 	must(t, db.SaveInstance(ctx, directory.Instance{ID: "orders-1", Module: "mod-orders-1.0.0", URL: "http://192.0.2.1:8081"}, e))
+	must(t, db.SaveTimer(ctx, directory.Timer{Tenant: "diku", ID: "mod-orders_0", Unit: "minute", Delay: 5}, e))
 }
 
 // installSessions makes sessions that are fresh, refreshed, struck, healed,
@@ -211,6 +212,8 @@ func inventory(t *testing.T, db DB) string {
 	each(t, modules, err, func(m directory.Module) { tell("module", m) })
 	enabled, err := db.Enabled(ctx)
 	each(t, enabled, err, func(e directory.Enabled) { tell("enabled", e) })
+	timers, err := db.Timers(ctx)
+	each(t, timers, err, func(d directory.Timer) { tell("timer", d) })
 	instances, err := db.Instances(ctx)
 	each(t, instances, err, func(i directory.Instance) { tell("instance", i) })
 	keys, err := db.Keys(ctx)

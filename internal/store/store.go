@@ -78,6 +78,9 @@ type ModuleStore interface {
 	Instances(ctx context.Context) ([]directory.Instance, error)
 	SaveInstance(ctx context.Context, i directory.Instance, event audit.Event) error
 	DeleteInstances(ctx context.Context, module, id string, event audit.Event) (int, error)
+	Timers(ctx context.Context) ([]directory.Timer, error)
+	SaveTimer(ctx context.Context, timer directory.Timer, event audit.Event) error
+	ResetTimer(ctx context.Context, tenant, id string, event audit.Event) error
 	CreateTenant(ctx context.Context, t directory.Tenant, event audit.Event) error
 	UpdateTenant(ctx context.Context, t directory.Tenant, event audit.Event) error
 	DeleteTenant(ctx context.Context, id string, event audit.Event) error

@@ -38,6 +38,7 @@ var directoryTests = map[string]func(*testing.T, bench, engine){
 		must(t, b.SaveModules(ctx, e, directory.Module{ID: "mod-a-1.0.0"}))
 		must(t, b.Enable(ctx, "diku", "mod-a-1.0.0", "", []directory.PermissionSet{{Name: "a.get"}}, e))
 		must(t, b.SavePolicy(ctx, session.PolicyOverride{Tenant: "diku", Scope: "tenant", Patch: session.PolicyPatch{Idle: &idle}}, e))
+		must(t, b.SaveTimer(ctx, directory.Timer{Tenant: "diku", ID: "mod-a_0", Unit: "day", Delay: 1}, e))
 		must(t, b.DeleteTenant(ctx, "diku", e))
 		wantError(t, b.DeleteTenant(ctx, "diku", e), directory.ErrNotFound)
 
@@ -52,6 +53,7 @@ var directoryTests = map[string]func(*testing.T, bench, engine){
 		for what, count := range map[string]func() (int, error){
 			"permission sets": func() (int, error) { l, err := b.PermissionSets(ctx, "diku"); return len(l), err },
 			"enabled modules": func() (int, error) { l, err := b.Enabled(ctx); return len(l), err },
+			"timers":          func() (int, error) { l, err := b.Timers(ctx); return len(l), err },
 			"policies":        func() (int, error) { l, err := b.Policies(ctx); return len(l), err },
 			"live sessions": func() (int, error) {
 				p, err := b.ListSessions(ctx, session.Filter{Tenant: "diku", Live: true})
@@ -112,6 +114,23 @@ var directoryTests = map[string]func(*testing.T, bench, engine){
 		wantError(t, b.Disable(ctx, "diku", "mod-a-1.0.0", e), directory.ErrNotFound)
 		must(t, b.Disable(ctx, "diku", "mod-b-1.0.0", e))
 		must(t, b.DeleteModule(ctx, "mod-b-1.0.0", e))
+	},
+	"timers are changed and reset": func(t *testing.T, b bench, _ engine) {
+		ctx, e := t.Context(), audit.Event{Kind: audit.ModuleChanged, Tenant: "diku"}
+		one := directory.Timer{Tenant: "diku", ID: "mod-a_0", Unit: "minute", Delay: 5}
+		two := directory.Timer{Tenant: "diku", ID: "mod-a_1", Unit: "second"}
+		must(t, b.SaveTimer(ctx, two, e))
+		must(t, b.SaveTimer(ctx, directory.Timer{Tenant: "diku", ID: "mod-a_0", Unit: "day", Delay: 1}, e))
+		must(t, b.SaveTimer(ctx, one, e))
+		list, err := b.Timers(ctx)
+		must(t, err)
+		wantEqual(t, list, []directory.Timer{one, two})
+		must(t, b.ResetTimer(ctx, "diku", "mod-a_0", e))
+		must(t, b.ResetTimer(ctx, "diku", "mod-none_0", e))
+		wantError(t, b.SaveTimer(ctx, directory.Timer{Tenant: "unknown", ID: "mod-a_0", Unit: "day"}, e), directory.ErrNotFound)
+		list, err = b.Timers(ctx)
+		must(t, err)
+		wantEqual(t, list, []directory.Timer{two})
 	},
 	"instances have ids of their own": func(t *testing.T, b bench, _ engine) {
 		ctx, e := t.Context(), audit.Event{Kind: audit.ModuleChanged}

@@ -108,6 +108,10 @@ var feedTests = map[string]func(*testing.T, bench, engine){
 			{func() error { return b.SaveKeys(ctx, someKeys()) }, []session.ChangeKind{session.KeysChanged}},
 			{func() error { return b.SaveModules(ctx, e, directory.Module{ID: "mod-a-1.0.0"}) }, []session.ChangeKind{session.ModulesChanged}},
 			{func() error { return b.Enable(ctx, "diku", "mod-a-1.0.0", "", nil, e) }, []session.ChangeKind{session.PermissionsChanged, session.ModulesChanged}},
+			{func() error {
+				return b.SaveTimer(ctx, directory.Timer{Tenant: "diku", ID: "mod-a_0", Unit: "day", Delay: 1}, e)
+			}, []session.ChangeKind{session.ModulesChanged}},
+			{func() error { return b.ResetTimer(ctx, "diku", "mod-a_0", e) }, []session.ChangeKind{session.ModulesChanged}},
 			{func() error { return b.Disable(ctx, "diku", "mod-a-1.0.0", e) }, []session.ChangeKind{session.PermissionsChanged, session.ModulesChanged}},
 			{func() error { return b.DeleteModule(ctx, "mod-a-1.0.0", e) }, []session.ChangeKind{session.ModulesChanged}},
 			{func() error { return b.SaveInstance(ctx, directory.Instance{ID: "i", Module: "m"}, e) }, []session.ChangeKind{session.ModulesChanged}},
