@@ -62,7 +62,6 @@ func (p Product) Descriptor(version string) (*ModuleDescriptor, error) {
 	}
 	if p == ProductUsersBL {
 		d.Provides = append(d.Provides, usersBLInterface())
-		d.PermissionSets = append(d.PermissionSets, usersBLPermissions()...)
 	}
 	d.Provides = append(d.Provides, InterfaceDescriptor{
 		ID: "_tenant", Version: "2.0", InterfaceType: InterfaceSystem,
@@ -153,7 +152,8 @@ func loginInterfaces() []InterfaceDescriptor {
 }
 
 // usersBLInterface has an id of its own, so that mod-users-bl can stay for all
-// the rest of what it does, under its own interface users-bl.
+// the rest of what it does, under its own interface users-bl. Its permissions
+// are announced by that alone: two modules must not define one name.
 func usersBLInterface() InterfaceDescriptor {
 	return InterfaceDescriptor{ID: "counterfoil-users-bl", Version: "1.0", Handlers: []RoutingEntry{
 		entry("POST", "/bl-users/login-with-expiry"),
@@ -189,24 +189,11 @@ func loginPermissions() []PermissionSet {
 		set("login.event.collection.get", "Read the log of logins"),
 		set("login.event.delete", "Clear the log of logins"),
 	}
-	return append(list, set("login.all", "Login: all permissions", names(list)...))
-}
-
-// usersBLPermissions are mod-users-bl's as far as they have effect here. The
-// names are in mod-users-bl's own descriptor, too; whoever announces a name
-// last, it means the same. users-bl.all stands for more there, and is left to it.
-func usersBLPermissions() []PermissionSet {
-	return []PermissionSet{
-		set("users-bl.item.get", "See a user with all that belongs to it"),
-		set("users-bl.password-reset-link.generate", "Make a link that sets a password"),
+	var all []string
+	for _, one := range list {
+		all = append(all, one.PermissionName)
 	}
-}
-
-func names(sets []PermissionSet) (list []string) {
-	for _, one := range sets {
-		list = append(list, one.PermissionName)
-	}
-	return list
+	return append(list, set("login.all", "Login: all permissions", all...))
 }
 
 // authPermissions are mod-authtoken's, under its names, and our own.

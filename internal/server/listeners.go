@@ -33,7 +33,7 @@ func (s *Server) listen() error {
 		}
 		s.listeners[one.name] = l
 	}
-	if s.borrowed != nil && s.config.Directory.URL == "" {
+	if s.borrowed != nil && s.borrowed.folio.URL == "" {
 		s.borrowed.folio.URL = s.URL(Internal)
 	}
 	return nil
