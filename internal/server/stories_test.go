@@ -144,7 +144,7 @@ func homeTenantByUser(t *testing.T, c *campus) {
 	reader := c.enter().want(t, 201, `"tenantId":"diku"`)
 	c.get("/desk", got.json.AccessToken).want(t, 403, "Invalid token")
 	c.get("/desk", reader.json.AccessToken, "X-Okapi-Tenant", "other").want(t, 403, "Invalid token")
-	c.call("POST", "/authn/login", map[string]string{"username": "reader", "password": readerPW, "tenant": "other"}).want(t, 422, "wrong.username")
+	c.call("POST", "/authn/login", map[string]string{"username": "reader", "password": readerPW, "tenant": "other"}).want(t, 201, `"tenantId":"diku"`) // no row leads there
 }
 
 func aLinkIsSent(t *testing.T, c *campus) {
@@ -198,7 +198,7 @@ func TestAQuestionWhileAQuestionIsAnsweredEnds(t *testing.T) {
 		began := time.Now()
 		access := c.enter().json.AccessToken
 		c.get("/desk", access).want(t, 200, "")
-		if took, asked := time.Since(began), len(c.folio.Requests(foliotest.Permissions)); took > 900*time.Millisecond*5 || asked > 4 {
+		if took, asked := time.Since(began), len(c.folio.Requests(foliotest.Permissions)); took > 5*time.Second || asked > 4 {
 			t.Errorf("%d questions in %s", asked, took)
 		}
 		if len(refused) == 0 {
