@@ -42,8 +42,10 @@ func TestT10TokensOfOtherKindsAreRefusedInBothModes(t *testing.T) {
 func TestT20HeadersOfClientsAreNotBelievedInBothModes(t *testing.T) {
 	inBothModes(t, func(t *testing.T, c *campus) {
 		access := c.enter().json.AccessToken
-		forged := []string{"X-Okapi-Permissions", `["forged"]`, "X-Okapi-Url", "http://forged", "X-Okapi-Extra-Permissions", `["desk.collection.delete"]`,
-			"X-Okapi-Module-Permissions", `{"mod-desk-1.0.0":["forged"]}`, "X-Okapi-Filter", "auth /*", "X-Okapi-Module-Tokens", `{"_":"forged"}`}
+		forged := []string{
+			"X-Okapi-Permissions", `["forged"]`, "X-Okapi-Url", "http://forged", "X-Okapi-Extra-Permissions", `["desk.collection.delete"]`,
+			"X-Okapi-Module-Permissions", `{"mod-desk-1.0.0":["forged"]}`, "X-Okapi-Filter", "auth /*", "X-Okapi-Module-Tokens", `{"_":"forged"}`,
+		}
 		c.get("/desk", access, forged...).want(t, 200, "")
 		for name, values := range c.desk.seen(t) {
 			if strings.HasPrefix(name, "X-Okapi-") && strings.Contains(strings.Join(values, " "), "forged") {
