@@ -143,19 +143,31 @@ type permissions struct {
 	expanded *directory.Set
 }
 
-// OwnModule is the module id in tokens with which the program itself asks
-// modules about users and permissions. What they carry is meant by its name: to
-// look up what it stands for could need that very question answered.
-const OwnModule = "counterfoil"
+// OwnModule and OwnSubject are in tokens with which the program itself asks
+// modules about users and permissions. The subject is mod-authtoken's.
+const (
+	OwnModule  = "counterfoil"
+	OwnSubject = "_AUTHZ_MODULE_"
+)
+
+// carriedBy are the permissions in a token. While a question of our own is
+// answered they are meant by their names, also those of modules that are called
+// for it: to look up what a name stands for could need that very question
+// answered, and so on without end. Whose question it is says the subject, which
+// goes on from token to token.
+func carriedBy(c *token.Claims) permissions {
+	p := permissions{tenant: c.Tenant, carried: c.Permissions}
+	if c.Kind == token.KindModule && c.Subject == OwnSubject && c.UserID == "" {
+		named := directory.Expand(nil, p.carried)
+		p.expanded = &named
+	}
+	return p
+}
 
 func permissionsOf(f *Facts) permissions {
 	p := permissions{tenant: f.Tenant}
 	if c := f.Caller; c != nil {
-		p.carried = c.Claims.Permissions
-		if c.Claims.Kind == token.KindModule && c.Claims.Module == OwnModule {
-			named := directory.Expand(nil, p.carried)
-			p.expanded = &named
-		}
+		p = carriedBy(&c.Claims)
 		if c.Access != nil {
 			p.own = c.Access.Ordinary
 		}

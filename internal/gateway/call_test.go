@@ -3,8 +3,11 @@ package gateway_test
 import (
 	"errors"
 	"net/http"
+	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/counterfoil/counterfoil/internal/gateway"
 	"github.com/counterfoil/counterfoil/internal/session"
@@ -79,6 +82,58 @@ func TestCallOfAModuleThatFails(t *testing.T) {
 		if _, _, err := w.gateway.Call(t.Context(), w.caller("echo.get"), "GET", path, nil); !errors.Is(err, session.ErrUnavailable) || strings.Contains(err.Error(), "127.0.0.1") {
 			t.Errorf("%s: %v", path, err)
 		}
+	}
+}
+
+// Behind an Okapi, calls of our own go to the configured address with a token
+// that holds for a minute and for what was lent.
+func TestCallBehindOkapi(t *testing.T) {
+	var asked *http.Request
+	answer := func(w http.ResponseWriter) { _, _ = w.Write([]byte(`{"id":"7"}`)) }
+	okapi := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = r
+		answer(w)
+	}))
+	t.Cleanup(okapi.Close)
+	w := newWorld(t, func(g *gateway.Gateway, _ *session.Service) { g.Okapi = okapi.URL + "/okapi/" })
+	get := func(path string) (int, string, error) {
+		status, body, err := w.gateway.Call(t.Context(), w.caller("users.item.get"), "GET", path, nil)
+		return status, string(body), err
+	}
+	if status, body, err := get("/users/7?query=a%3D%3Db"); status != 200 || body != `{"id":"7"}` || err != nil {
+		t.Errorf("%d %s %v", status, body, err)
+	}
+	if asked.RequestURI != "/okapi/users/7?query=a%3D%3Db" || asked.Header.Get("X-Okapi-Tenant") != "diku" || !strings.HasSuffix(asked.Header.Get("X-Okapi-Request-Id"), "/users") {
+		t.Errorf("asked %s with %v", asked.RequestURI, asked.Header)
+	}
+	claims, err := w.ring.Verify(asked.Header.Get("X-Okapi-Token"), w.Now(), token.KindModule)
+	if err != nil || claims.UserID != alice || claims.Module != "mod-users-bl" || strings.Join(claims.Permissions, " ") != "users.item.get" || claims.Expires.Sub(w.Now()) > time.Minute {
+		t.Errorf("token with %+v, %v", claims, err)
+	}
+	for name, header := range asked.Header {
+		if strings.HasPrefix(name, "X-Okapi-") && !slices.Contains([]string{"X-Okapi-Tenant", "X-Okapi-Token", "X-Okapi-Request-Id"}, name) {
+			t.Errorf("%s: %s is Okapi's to say", name, header)
+		}
+	}
+	for body, want := range map[string]int{"No suitable module found for path /users/7 and tenant diku": 0, "User not found": 404} {
+		answer = func(w http.ResponseWriter) { http.Error(w, body, http.StatusNotFound) }
+		if status, _, err := get("/users/7"); status != want || err != nil {
+			t.Errorf("%s: %d %v", body, status, err)
+		}
+	}
+	answer = func(w http.ResponseWriter) { http.Redirect(w, asked, "http://127.0.0.1:1/", http.StatusFound) }
+	if status, _, err := get("/users/7"); status != http.StatusFound || err != nil {
+		t.Errorf("a redirection: %d %v", status, err)
+	}
+	asked = nil
+	for _, path := range []string{"/users/../perms", "/users/%2e%2e/perms"} {
+		if _, _, err := get(path); err == nil || asked != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	okapi.Close()
+	if _, _, err := get("/users/7"); !errors.Is(err, session.ErrUnavailable) || strings.Contains(err.Error(), "127.0.0.1") {
+		t.Errorf("away: %v", err)
 	}
 }
 

@@ -51,6 +51,10 @@ type Gateway struct {
 	Prefix string
 	// InternalURL is where modules call the gateway; they get it as X-Okapi-Url.
 	InternalURL string
+	// Okapi is where the Okapi is whose filter we are, http or https, with path
+	// prefix if there is one. Call sends requests of the program's own there.
+	// Empty, it finds modules itself.
+	Okapi string
 	// Transport says how modules are called.
 	Transport Transport
 	// Origins are the origins of user interfaces on other hosts, as given to

@@ -123,7 +123,7 @@ func (l *listener) mayServe(r *http.Request, caller *session.Caller, endpoint, p
 		// Okapi hands a module that is lent nothing the token of its caller.
 		return nil
 	case permission != "" && caller.Claims.Kind == token.KindModule:
-		lent := permissions{tenant: caller.Claims.Tenant, carried: caller.Claims.Permissions}
+		lent := carriedBy(&caller.Claims)
 		has, err := lent.has(r.Context(), l.gateway.Directory, permission)
 		if err != nil || has {
 			return err

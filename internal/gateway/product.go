@@ -57,6 +57,7 @@ func (p Product) Descriptor(version string) (*ModuleDescriptor, error) {
 	}
 	if p.login() {
 		d.Provides = append(d.Provides, loginInterfaces()...)
+		d.PermissionSets = append(d.PermissionSets, loginPermissions()...)
 		d.Replaces = append(d.Replaces, "mod-login")
 	}
 	if p == ProductUsersBL {
@@ -133,25 +134,70 @@ func loginInterfaces() []InterfaceDescriptor {
 			entry("POST", "/authn/refresh"),
 			entry("POST", "/authn/logout"),
 			entry("POST", "/authn/logout-all"),
+			entry("POST", "/authn/credentials", "login.item.post"),
+			entry("DELETE", "/authn/credentials", "login.item.delete"),
+			entry("GET", "/authn/credentials-existence", "login.credentials-existence.get"),
+			entry("POST", "/authn/update"),
+			entry("POST", "/authn/password/repeatable", "login.password.validate"),
+			entry("POST", "/authn/password-reset-action", "login.password-reset-action.post"),
+			entry("GET", "/authn/password-reset-action/{id}", "login.password-reset-action.get"),
+			entry("POST", "/authn/reset-password", "login.password-reset.post"),
+			entry("GET", "/authn/loginAttempts/{id}", "login.attempts.item.get"),
+			entry("GET", "/authn/log/events", "login.event.collection.get"),
+			entry("POST", "/authn/log/events", "login.event.collection.post"),
+			entry("DELETE", "/authn/log/events/{id}", "login.event.delete"),
 		}},
 		{ID: "counterfoil-elevate", Version: "1.0", Handlers: []RoutingEntry{entry("POST", "/authn/elevate")}},
 	}
 }
 
 // usersBLInterface has an id of its own, so that mod-users-bl can stay for all
-// the rest of what it does.
+// the rest of what it does, under its own interface users-bl. Its permissions
+// are announced by that alone: two modules must not define one name.
 func usersBLInterface() InterfaceDescriptor {
 	return InterfaceDescriptor{ID: "counterfoil-users-bl", Version: "1.0", Handlers: []RoutingEntry{
 		entry("POST", "/bl-users/login-with-expiry"),
 		entry("GET", "/bl-users/_self"),
+		entry("GET", "/users-keycloak/_self"),
+		entry("GET", "/bl-users/by-username/{username}", "users-bl.item.get"),
+		entry("GET", "/bl-users/by-id/{id}", "users-bl.item.get"),
+		entry("POST", "/bl-users/settings/myprofile/password"),
+		entry("POST", "/bl-users/forgotten/password"),
+		entry("POST", "/bl-users/forgotten/username"),
+		entry("POST", "/bl-users/password-reset/link", "users-bl.password-reset-link.generate"),
+		entry("POST", "/bl-users/password-reset/validate"),
+		entry("POST", "/bl-users/password-reset/reset"),
 	}}
+}
+
+func set(name, display string, sub ...string) PermissionSet {
+	return PermissionSet{PermissionName: name, DisplayName: display, Description: display, SubPermissions: sub}
+}
+
+// loginPermissions are mod-login's, under its names.
+func loginPermissions() []PermissionSet {
+	list := []PermissionSet{
+		set("login.item.post", "Create credentials"),
+		set("login.item.delete", "Delete credentials"),
+		set("login.credentials-existence.get", "See whether a user has credentials"),
+		set("login.password.validate", "Check whether a password was used before"),
+		set("login.attempts.item.get", "See failed logins of a user"),
+		set("login.password-reset-action.post", "Create a password reset action"),
+		set("login.password-reset-action.get", "See a password reset action"),
+		set("login.password-reset.post", "Set a password by a reset action"),
+		set("login.event.collection.post", "Write into the log of logins"),
+		set("login.event.collection.get", "Read the log of logins"),
+		set("login.event.delete", "Clear the log of logins"),
+	}
+	var all []string
+	for _, one := range list {
+		all = append(all, one.PermissionName)
+	}
+	return append(list, set("login.all", "Login: all permissions", all...))
 }
 
 // authPermissions are mod-authtoken's, under its names, and our own.
 func authPermissions() []PermissionSet {
-	set := func(name, display string, sub ...string) PermissionSet {
-		return PermissionSet{PermissionName: name, DisplayName: display, Description: display, SubPermissions: sub}
-	}
 	all := []PermissionSet{
 		set("auth.token.post", "Sign a token"),
 		set("auth.token.sign.post", "Sign an access and a refresh token"),

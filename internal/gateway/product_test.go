@@ -88,7 +88,10 @@ func folioModules(t *testing.T) []*ModuleDescriptor {
 			"optional":[{"id":"authtoken","version":"2.1"},{"id":"authtoken2","version":"1.1"}]}`),
 		parsed(t, `{"id":"mod-users-bl-8.0.0","provides":[{"id":"users-bl","version":"6.1","handlers":[
 			{"methods":["POST"],"pathPattern":"/bl-users/login-with-expiry","permissionsRequired":[]},
-			{"methods":["GET"],"pathPattern":"/bl-users/by-id/{id}","permissionsRequired":[]}]}],
+			{"methods":["GET","DELETE"],"pathPattern":"/bl-users/by-id/{id}","permissionsRequired":[]},
+			{"methods":["GET"],"pathPattern":"/bl-users/by-id/{id}/open-transactions","permissionsRequired":[]},
+			{"methods":["GET"],"pathPattern":"/bl-users","permissionsRequired":[]},
+			{"methods":["POST"],"pathPattern":"/bl-users/password-reset/link","permissionsRequired":[]}]}],
 			"requires":[{"id":"users","version":"16.4"},{"id":"permissions","version":"5.8"},{"id":"login","version":"7.3"},
 			{"id":"authtoken","version":"2.1"},{"id":"authtoken2","version":"1.1"}]}`),
 	}
@@ -176,7 +179,7 @@ func planned(t *testing.T, available, before []*ModuleDescriptor, asked []Instal
 }
 
 // Okapi takes the first of two modules by id, and our table does as Okapi.
-func TestOurLoginTakesThePlaceOfUsersBLsAndNothingElse(t *testing.T) {
+func TestOurRoutesTakeThePlaceOfUsersBLsAndNothingElse(t *testing.T) {
 	ours, err := ProductUsersBL.Descriptor("0.1.0")
 	if err != nil {
 		t.Fatal(err)
@@ -188,7 +191,11 @@ func TestOurLoginTakesThePlaceOfUsersBLsAndNothingElse(t *testing.T) {
 	for _, test := range []struct{ method, path, module string }{
 		{"POST", "/bl-users/login-with-expiry", "mod-counterfoil-users-bl-0.1.0"},
 		{"GET", "/bl-users/_self", "mod-counterfoil-users-bl-0.1.0"},
-		{"GET", "/bl-users/by-id/1", "mod-users-bl-8.0.0"},
+		{"GET", "/bl-users/by-id/1", "mod-counterfoil-users-bl-0.1.0"},
+		{"POST", "/bl-users/password-reset/link", "mod-counterfoil-users-bl-0.1.0"},
+		{"DELETE", "/bl-users/by-id/1", "mod-users-bl-8.0.0"},
+		{"GET", "/bl-users/by-id/1/open-transactions", "mod-users-bl-8.0.0"},
+		{"GET", "/bl-users", "mod-users-bl-8.0.0"},
 	} {
 		route, _ := table.Match(test.method, test.path, "")
 		if route == nil || route.ModuleID != test.module {

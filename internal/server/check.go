@@ -94,12 +94,14 @@ func (c *Config) checkErrorProfiles() []error {
 
 func (c *Config) checkMode() []error {
 	switch {
-	case c.Mode == ModeGateway && (len(c.Okapi.Networks) > 0 || c.Okapi.Prompt):
+	case c.Mode == ModeGateway && (len(c.Okapi.Networks) > 0 || c.Okapi.Prompt || c.Okapi.URL != ""):
 		return []error{errors.New("okapi: has effect in mode okapi-module only")}
 	case c.Mode == ModeGateway:
 		return nil
 	case c.Mode != ModeOkapiModule:
 		return []error{fmt.Errorf("mode: %q is not gateway or okapi-module", c.Mode)}
+	case c.Okapi.URL != "" && (!validURL(c.Okapi.URL) || linkLocal(c.Okapi.URL)):
+		return []error{fmt.Errorf("okapi.url: %q is not an http or https URL without query", c.Okapi.URL)}
 	case len(c.Okapi.Networks) == 0 && validListener(c.Listen) && !onLoopback(c.Listen):
 		return []error{fmt.Errorf("okapi.networks: must name the networks from which Okapi calls listen %q. "+
 			"Whoever may call the filter has tokens minted with any permission", c.Listen)}

@@ -24,6 +24,7 @@ type Config struct {
 	Mode string `yaml:"mode" default:"gateway" doc:"gateway: Counterfoil routes to modules. okapi-module: an Okapi does, and asks Counterfoil as its auth filter and login module, see [behind Okapi](behind-okapi.md)"`
 	// Okapi is for mode okapi-module.
 	Okapi struct {
+		URL      string   `yaml:"url" doc:"in mode okapi-module: where Okapi is, with path prefix if there is one, such as http://10.0.0.5:9130. Counterfoil asks there for parts of users at a login, has notifications sent, and asks for users and permissions with directory.source folio. Empty: the first two are left out. X-Okapi-Url of requests is never followed"`
 		Networks []string `yaml:"networks" doc:"in mode okapi-module: networks from which Okapi calls. Whoever may call has tokens minted with any permission, so there is no default, unless listen is on loopback"`
 		Prompt   bool     `yaml:"prompt" default:"false" doc:"in mode okapi-module: leave the caller's own token out of the filter's answer, so that Okapi does not remember it. Logout, expiry and revocation then have effect at once on routes that lend their module nothing, at the price of one filter call for each request"`
 	} `yaml:"okapi"`
@@ -129,7 +130,7 @@ type PostgresSettings struct {
 // FOLIO says of them is remembered.
 type DirectorySettings struct {
 	Source     string           `yaml:"source" default:"local" doc:"where users and permissions are: local, in the database of Counterfoil, or folio, in FOLIO's mod-users and mod-permissions. Passwords, tenants and the users of the supertenant are always in the database"`
-	URL        string           `yaml:"url" doc:"where FOLIO's modules are asked: Okapi, with path prefix if there is one; default is the internal listener, through which the gateway reaches them itself"`
+	URL        string           `yaml:"url" doc:"where FOLIO's modules are asked: Okapi, with path prefix if there is one; default is okapi.url or, in mode gateway, the internal listener, through which the gateway reaches them itself"`
 	Timeout    session.Duration `yaml:"timeout" default:"3s" doc:"how long one question to FOLIO may take, 100ms to 30s"`
 	TTL        session.Duration `yaml:"ttl" default:"60s" doc:"how old what FOLIO said of a user may get, 1s to 1h: a change there has effect within that time"`
 	Stale      session.Duration `yaml:"stale" default:"5m" doc:"how much older it may get while FOLIO does not answer, 1s to 24h; after that requests of users are answered with 503"`

@@ -30,6 +30,7 @@ func (c *Config) checkDirectory() []error {
 	}
 	bad(d.Source != "local" && d.Source != folioSource, "directory.source: %q is not local or folio", d.Source)
 	bad(d.URL != "" && d.Source == "local", "directory.url: means nothing with directory.source local")
+	bad(d.Source == folioSource && c.behindOkapi() && c.directoryURL() == "", "okapi.url: must be set, since users are asked for there")
 	bad(d.URL != "" && (!validURL(d.URL) || linkLocal(d.URL)), "directory.url: %q is not an http or https URL without query", d.URL)
 	for _, one := range []struct {
 		key               string
@@ -48,6 +49,15 @@ func (c *Config) checkDirectory() []error {
 	return faults
 }
 
+// directoryURL is where FOLIO's modules are asked; empty is through our own
+// internal listener.
+func (c *Config) directoryURL() string {
+	if c.Directory.URL == "" && c.behindOkapi() {
+		return c.Okapi.URL
+	}
+	return c.Directory.URL
+}
+
 func linkLocal(address string) bool {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -64,7 +74,7 @@ func (s *Server) openDirectory(ctx context.Context) error {
 	if s.config.Directory.Source == folioSource {
 		d := &s.config.Directory
 		source := &borrowed{DB: s.db, folio: &folioclient.Client{
-			URL: d.URL, Timeout: d.Timeout.Std(), Now: s.db.Now, Log: s.log, Token: s.ownToken, Asked: s.metrics.asked,
+			URL: s.config.directoryURL(), Timeout: d.Timeout.Std(), Now: s.db.Now, Log: s.log, Token: s.ownToken, Asked: s.metrics.asked,
 		}}
 		s.users, s.borrowed, s.people.Source = source, source, source
 		s.people.Size, s.people.TTL, s.people.Stale, s.people.OnStale = d.Users, d.TTL.Std(), d.Stale.Std(), s.metrics.stale.Inc
@@ -80,7 +90,7 @@ func (s *Server) ownToken(tenant, requestID string, permissions []string) (strin
 		requestID = "directory"
 	}
 	return s.ring.Mint(token.Claims{
-		Kind: token.KindModule, Tenant: tenant, Subject: "_AUTHZ_MODULE_", Module: gateway.OwnModule,
+		Kind: token.KindModule, Tenant: tenant, Subject: gateway.OwnSubject, Module: gateway.OwnModule,
 		Permissions: permissions, RequestID: requestID, IssuedAt: now, Expires: now.Add(time.Minute),
 	})
 }

@@ -25,7 +25,7 @@ func (s *Server) openGateway(ctx context.Context) error {
 	}
 	s.gateway = &gateway.Gateway{
 		Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Store: s.db,
-		Prefix: prefix, InternalURL: internal, OpenManagement: s.config.Demo,
+		Prefix: prefix, InternalURL: internal, Okapi: s.config.Okapi.URL, OpenManagement: s.config.Demo,
 		Transport: gateway.Transport{ResponseTimeout: s.config.Upstream.Timeout.Std()}, Origins: s.ownOrigins(),
 		Errors:   gateway.ErrorProfiles{Default: s.config.Errors.Profile, Tenants: s.config.Errors.Tenants},
 		Partners: s.config.APIKeys.Routes, Version: Version(), Now: s.db.Now, Log: s.log, Registerer: s.metrics.registry,

@@ -11,7 +11,7 @@ const query = gql`query { me }`;
 
 describe("apollo-link-token-refresh", () => {
   let place: Place;
-  before(async () => (place = await Place.start("3s", "1s")));
+  before(async () => (place = await Place.start("5s", "1s")));
   after(() => place?.stop());
 
   /** A tab with a client, as the link's README makes it. */

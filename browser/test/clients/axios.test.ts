@@ -13,7 +13,7 @@ describe("axios-auth-refresh", () => {
   // A refresh takes as long as it may on a line: refusals arrive meanwhile.
   const slow = () => ({ delay: 800 });
   before(async () => {
-    place = await Place.start("3s", "1s");
+    place = await Place.start("5s", "1s");
     place.front.misfortune = slow;
   });
   after(() => place?.stop());

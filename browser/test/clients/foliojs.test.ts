@@ -13,7 +13,7 @@ import { failures, Place, times } from "./world.js";
 
 describe("@indexdata/foliojs", () => {
   let place: Place;
-  before(async () => (place = await Place.start("4s", "1s", "--plain-cookies")));
+  before(async () => (place = await Place.start("5s", "1s", "--plain-cookies")));
   after(() => place?.stop());
   const withCookies = () => Folio.service(place.url);
   const withToken = () => Folio.service(place.url.replace("localhost", "127.0.0.1"));
