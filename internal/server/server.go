@@ -52,6 +52,7 @@ type Server struct {
 	listeners   map[string]net.Listener
 	handlers    map[string]*observed
 	certificate *certificate // nil without TLS
+	live        live
 	// Bootstrap is the one-time code for the first administrator; empty if
 	// there is one already.
 	Bootstrap string
@@ -90,11 +91,12 @@ func Open(ctx context.Context, c *Config) (_ *Server, err error) {
 // OpenOffline opens all but listeners and gateway: what a command needs that
 // administers a store while nothing runs.
 func OpenOffline(ctx context.Context, c *Config) (_ *Server, err error) {
-	log, err := newLogger(c)
+	log, level, err := newLogger(c)
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{config: c, log: log, metrics: newMetrics()}
+	s.live.set(c, level)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close(context.WithoutCancel(ctx)))
@@ -122,6 +124,7 @@ func OpenOffline(ctx context.Context, c *Config) (_ *Server, err error) {
 	if s.marker, err = newMarker(s); err != nil {
 		return nil, err
 	}
+	s.metrics.node(s)
 	s.admin = &admin.Handler{
 		Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Store: s.db, Now: s.db.Now,
 		Token: newAdminToken(), Log: log,
@@ -314,6 +317,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		return err
 	}
 	defer s.unannounce()
+	s.live.serving.Store(true)
 	failed := make(chan error, len(s.listeners))
 	servers := make(map[string]*http.Server)
 	for name, listener := range s.listeners {
@@ -344,8 +348,35 @@ func (s *Server) Serve(ctx context.Context) error {
 	case err = <-failed:
 	case err = <-s.marker.replaced:
 	}
-	s.log.Info("shutting down, requests in flight are finished", "drain", time.Duration(s.config.Drain).String())
-	drain, done := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(s.config.Drain))
+	s.live.serving.Store(false)
+	if err == nil {
+		err = s.lead(failed)
+	}
+	return errors.Join(err, s.shutdown(ctx, servers))
+}
+
+// lead gives a balancer time to see that the node is not ready any more.
+// Requests are still taken, each on a connection that ends with it.
+func (s *Server) lead(failed <-chan error) error {
+	delay := s.config.DrainDelay.Std()
+	if delay <= 0 {
+		return nil
+	}
+	s.log.Info("not ready any more, requests are still taken", "drain_delay", delay.String())
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case err := <-failed:
+		return err
+	}
+}
+
+func (s *Server) shutdown(ctx context.Context, servers map[string]*http.Server) (err error) {
+	limit := s.live.drain()
+	s.log.Info("shutting down, requests in flight are finished", "drain", limit.String())
+	drain, done := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer done()
 	for _, name := range []string{Public, Internal, Admin} {
 		if servers[name] == nil {
@@ -360,7 +391,7 @@ func (s *Server) Serve(ctx context.Context) error {
 
 func (s *Server) httpServer(name string) *http.Server {
 	server := &http.Server{
-		Handler:           s.handlers[name],
+		Handler:           s.leaving(s.handlers[name]),
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       60 * time.Second,
 		MaxHeaderBytes:    32 << 10,
@@ -421,16 +452,19 @@ func Version() string {
 	return "0.1.0"
 }
 
-func newLogger(c *Config) (*slog.Logger, error) {
-	level, err := logLevel(c.Log.Level)
+// newLogger also returns its level, which may be changed while it is used.
+func newLogger(c *Config) (*slog.Logger, *slog.LevelVar, error) {
+	least, err := logLevel(c.Log.Level)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	level := new(slog.LevelVar)
+	level.Set(least)
 	var out io.Writer = c.LogTo
 	options := &slog.HandlerOptions{Level: level}
 	var handler slog.Handler = slog.NewJSONHandler(out, options)
 	if c.Log.Format == "text" {
 		handler = slog.NewTextHandler(out, options)
 	}
-	return slog.New(actorHandler{handler}), nil
+	return slog.New(actorHandler{handler}), level, nil
 }
