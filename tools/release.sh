@@ -26,7 +26,7 @@ for ARCH in ${ARCHS:-amd64 arm64}; do
   # would have sums of the tool that made it, which differ by machine.
   tool cyclonedx-gomod bin -json -std -noserial "$BINARY" 2>/dev/null |
     sed -E "s/\"timestamp\": \"[^\"]*\"/\"timestamp\": \"$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)\"/" |
-    sed -E '/^    "tools": \[/,/^    \]/ { /^ +"hashes": \[/,/^ +\]/d; s/^( +"version": "[^"]*"),$/\1/ }' >"$SBOM"
+    sed -E '/^    "tools": \[/,/^    \]/ { /^ +"hashes": \[/,/^ +\]/d }' >"$SBOM"
   export ARCH BINARY SBOM VERSION
   tool nfpm package --config deploy/nfpm.yaml --packager deb --target "$out/counterfoil_linux_$ARCH.deb" >/dev/null
   echo "release: $VERSION for $ARCH"

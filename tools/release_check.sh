@@ -9,6 +9,8 @@ work=$(mktemp -d)
 trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 fail() { echo "release: $*" >&2; exit 1; }
 
+command -v readelf >/dev/null && command -v strings >/dev/null || fail "readelf and strings are missing, Debian's package binutils"
+
 git clone -q . "$work/one"
 git clone -q . "$work/a directory of another length"
 (cd "$work/one" && tools/release.sh "$work/first")
@@ -22,6 +24,7 @@ for program in "$work"/first/counterfoil_linux_{amd64,arm64}; do
   [ -e "$program" ] || continue
   readelf -l "$program" | grep -q INTERP && fail "$program wants a dynamic linker"
   strings -n 8 "$program" | grep -qF "$work" && fail "$program tells where it was built"
+  ! command -v jq >/dev/null || jq -e '.components | length > 1' "$program.cdx.json" >/dev/null || fail "$program.cdx.json cannot be read"
   # Every module that is in the program is in its list.
   go version -m "$program" | awk '$1 == "dep" {print $2 "@" $3}' | while read -r module; do
     grep -qF "\"pkg:golang/$module" "$program.cdx.json" || fail "$module is not in the list of $program"
