@@ -87,7 +87,7 @@ func (d *drill) play(p *program) (err error) {
 		// The database deletes no more than this tenant, but may be slow.
 		ctx, done := context.WithTimeout(context.WithoutCancel(p.ctx), 30*time.Second)
 		defer done()
-		if late := d.strike(ctx); late != nil {
+		if late := d.takeDown(ctx); late != nil {
 			err = errors.Join(err, fmt.Errorf("tenant %s was left behind, delete it: %w", d.tenant, late))
 		}
 		if err == nil {
@@ -166,8 +166,8 @@ func (d *drill) set(ctx context.Context) error {
 	}, nil)
 }
 
-// strike takes the scene down.
-func (d *drill) strike(ctx context.Context) error {
+// takeDown deletes the tenant with all that is in it.
+func (d *drill) takeDown(ctx context.Context) error {
 	var refused *refusal
 	err := d.admin.call(ctx, http.MethodDelete, d.path(""), nil, nil)
 	if errors.As(err, &refused) && refused.Code == "not_found" {
