@@ -13,7 +13,7 @@ build: ## the binary, in bin/
 demo: ## the main job, with seed data
 	go run ./cmd/counterfoil demo
 
-test: postgres test-only fuzz browser ## all tests, also in a real browser, and each fuzz target for FUZZTIME
+test: postgres test-only alerts fuzz browser ## all tests, also in a real browser, and each fuzz target for FUZZTIME
 
 postgres: ## PostgreSQL for the tests of several nodes, where root can install it
 	@./tools/postgres.sh
@@ -56,7 +56,18 @@ bench-postgres: ## the same on a PostgreSQL that it starts itself, with what a r
 	go run ./bench -store postgres
 
 clean:
-	rm -rf bin counterfoil-demo
+	rm -rf bin dist counterfoil-demo
+
+.PHONY: release release-check alerts
+
+release: ## what is released, in dist/: static programs, Debian packages, lists of contents, sums
+	./tools/release.sh
+
+release-check: ## two builds of the last commit are the same; packages, unit and an empty root directory
+	./tools/release_check.sh
+
+alerts: ## the alert rules and their tests, by Prometheus's own tool
+	@./tools/prometheus.sh
 
 .PHONY: browser browser-long demo-page
 

@@ -34,7 +34,7 @@ func init() {
 	if config == "" {
 		return
 	}
-	tune(os.LookupEnv)
+	tune(os.LookupEnv, os.DirFS("/"))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := serveNode(ctx, config, os.Getenv(clockVariable))
 	stop()

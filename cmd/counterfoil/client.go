@@ -33,6 +33,9 @@ type api struct {
 	close   func() error
 }
 
+// noListener is the base of an API in this process.
+const noListener = "http://offline"
+
 func (p *program) config(where place) (*server.Config, error) {
 	config, err := server.LoadConfig(where.Config, p.environ)
 	if err != nil {
@@ -78,7 +81,7 @@ func (p *program) open(where place) (*api, error) {
 			handler.ServeHTTP(answer, r)
 			return answer.Result(), nil
 		},
-		base: "http://offline", token: token, command: p.command,
+		base: noListener, token: token, command: p.command,
 		close: func() error { return s.Close(context.WithoutCancel(p.ctx)) },
 	}, nil
 }

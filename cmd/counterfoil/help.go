@@ -278,6 +278,21 @@ environment variable, but curl's -v and --trace show it. SSL_CERT_FILE names
 other certificate authorities to both.`
 }
 
+func (drillCommand) Help() string {
+	return `Makes a tenant of its own in the running program, plays in it what operators
+hope never to see, says which control answered and how fast, and deletes the
+tenant. What stays is the record: events, ended sessions for keep_ended, and the
+number of a removed key. Exits with 0 if all held. Nobody else's session is touched, unless
+--remove-active-key is given. Alarms that it raises are real: whoever watches
+the metrics should see them.
+
+A restored database cannot be played on a live one; the operators' documents say
+how to try that on a copy.
+
+    counterfoil drill --config counterfoil.yaml
+    counterfoil drill --config counterfoil.yaml --node http://10.0.0.2:9130 --json`
+}
+
 func (storeCopyCommand) Help() string {
 	return `Everything goes along: tenants, users, permissions, policies, modules, keys,
 sessions and events. Who is logged in stays logged in. Stop all programs on the

@@ -10,8 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"os/user"
-	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -32,6 +30,7 @@ type commands struct {
 	Key        keyCommand        `cmd:"" help:"See and rotate keys."`
 	APIKey     apiKeyCommand     `cmd:"" name:"api-key" help:"Keys of partners: make, import from edge modules, rotate, revoke."`
 	Policy     policyCommand     `cmd:"" help:"See and set lifetimes and the refresh rule, for a tenant, a client or a user."`
+	Drill      drillCommand      `cmd:"" help:"Play a theft, a lost answer, a revocation and a lost key against the running program, in a tenant of its own."`
 	Curl       curlCommand       `cmd:"" help:"Run curl with a session that is kept: logs in once, renews by itself."`
 	Store      storeCommand      `cmd:"" help:"Move a whole installation between SQLite and PostgreSQL; tell the program that its database was restored."`
 	Migrate    migrateCommand    `cmd:"" help:"Bring the database to this version's schema, and stop."`
@@ -49,23 +48,8 @@ type program struct {
 	askForPassword func(prompt string) (string, error)
 }
 
-// tune sets what Go cannot know of the program. What the environment says wins.
-func tune(environ func(string) (string, bool)) {
-	// What lives is a few megabytes and each request leaves a few kilobytes, so
-	// at Go's default the collector would run many times a second.
-	if _, set := environ("GOGC"); !set {
-		debug.SetGCPercent(400)
-	}
-	// While the writer waits for the disk it holds one of Go's processors until
-	// the runtime notices, and it waits most of the time. One more lets every
-	// core serve meanwhile: on two cores, a third more refreshes a second.
-	if _, set := environ("GOMAXPROCS"); !set {
-		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
-	}
-}
-
 func main() {
-	tune(os.LookupEnv)
+	tune(os.LookupEnv, os.DirFS("/"))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	go func() {
 		<-ctx.Done()

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -59,7 +60,7 @@ func runScripts(t *testing.T, dir string, postgres func() string) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"running": waitRunning, "http": request, "field": field, "match": match, "isjson": isJSON, "mode": mode, "example": example,
+			"running": waitRunning, "http": request, "field": field, "match": match, "isjson": isJSON, "mode": mode, "example": example, "eventually": eventually, "hangup": hangup,
 		},
 	})
 }
@@ -90,6 +91,35 @@ func waitRunning(ts *testscript.TestScript, neg bool, args []string) {
 		return
 	}
 	ts.Fatalf("nothing runs on %s", args[0])
+}
+
+// eventually is `eventually STATUS URL`: it waits until a GET answers so.
+func eventually(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: eventually STATUS URL")
+	}
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		answer, err := http.Get(args[1])
+		ts.Check(err)
+		answer.Body.Close()
+		if strconv.Itoa(answer.StatusCode) == args[0] {
+			return
+		}
+	}
+	ts.Fatalf("%s does not answer %s", args[1], args[0])
+}
+
+// hangup is `hangup DIR`: SIGHUP to the program that works on DIR.
+func hangup(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: hangup DIR")
+	}
+	r, found, err := server.FindRunning(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if !found {
+		ts.Fatalf("nothing runs on %s", args[0])
+	}
+	ts.Check(syscall.Kill(r.PID, syscall.SIGHUP))
 }
 
 // request is `http STATUS METHOD URL [NAME:VALUE …] [BODY]`: a request whose

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/signal"
 	"runtime"
+	"syscall"
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/demo"
@@ -43,7 +46,7 @@ type serveCommand struct {
 	Listen string `help:"Listener for requests, instead of the file's." placeholder:"ADDR"`
 }
 
-func (c *serveCommand) Run(p *program) (err error) {
+func (c *serveCommand) load(p *program) (*server.Config, error) {
 	config, err := server.LoadConfig(c.Config, p.environ, func(config *server.Config) {
 		if c.Mode != "" {
 			config.Mode = c.Mode
@@ -53,12 +56,52 @@ func (c *serveCommand) Run(p *program) (err error) {
 		}
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if c.Data != "" {
 		config.SetData(c.Data)
 	}
 	config.LogTo = p.errors
+	return config, nil
+}
+
+// reload reads the configuration again at each hangup, until done.
+func (c *serveCommand) reload(p *program, s *server.Server, hangups <-chan os.Signal, done <-chan struct{}) {
+	for {
+		select {
+		case <-done:
+			return
+		case <-hangups:
+			c.readAgain(p, s)
+		}
+	}
+}
+
+func (c *serveCommand) readAgain(p *program, s *server.Server) {
+	// At a start an empty file is all defaults. While a program runs, it is a
+	// file that somebody is about to write.
+	if info, err := os.Stat(c.Config); c.Config != "" && err == nil && info.Size() == 0 {
+		s.RefuseReload(fmt.Errorf("%s is empty", c.Config))
+		return
+	}
+	config, err := c.load(p)
+	if err == nil {
+		_, err = s.Reload(config)
+	}
+	if err != nil {
+		s.RefuseReload(err)
+	}
+}
+
+func (c *serveCommand) Run(p *program) (err error) {
+	// From the first moment: the signal's default would end the program.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	config, err := c.load(p)
+	if err != nil {
+		return err
+	}
 	s, err := server.Open(p.ctx, config)
 	if err != nil {
 		return err
@@ -67,6 +110,9 @@ func (c *serveCommand) Run(p *program) (err error) {
 	if s.Bootstrap != "" {
 		fmt.Fprintf(p.errors, "\nThere is no administrator yet. Within a day, on this machine:\n\n  counterfoil bootstrap --data %s --code %s --tenant supertenant --username admin\n\nThe supertenant administers modules and tenants. The code works once. It is shown once.\n\n", config.Data, s.Bootstrap)
 	}
+	done := make(chan struct{})
+	defer close(done)
+	go c.reload(p, s, hangups, done)
 	return s.Serve(p.ctx)
 }
 

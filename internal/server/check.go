@@ -69,6 +69,7 @@ func (c *Config) Check() []error {
 	bad(c.VerifiedTokens < -1 || c.VerifiedTokens > 10_000_000, "verified_tokens: %d is not between -1 and 10000000", c.VerifiedTokens)
 	bad(c.Upstream.Timeout < 0 || c.KeepEnded < 0 || c.Drain < 0, "upstream.timeout, keep_ended and drain must not be negative")
 	faults = append(faults, c.checkErrorProfiles()...)
+	bad(c.DrainDelay < 0 || c.DrainDelay.Std() > time.Minute, "drain_delay: %s is not between 0s and 1m", c.DrainDelay.Std())
 	for i, route := range c.APIKeys.Routes {
 		err := route.Check()
 		bad(err != nil, "api_keys.routes: number %d, %s: %w", i+1, route.Path, err)

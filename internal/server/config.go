@@ -99,6 +99,8 @@ type Config struct {
 	VerifiedTokens int              `yaml:"verified_tokens" default:"20000" doc:"access tokens whose verified signature is remembered; -1 switches that off"`
 	KeepEnded      session.Duration `yaml:"keep_ended" default:"30d" doc:"how long ended sessions are kept to answer why they ended"`
 	Drain          session.Duration `yaml:"drain" default:"30s" doc:"how long requests in flight may take at shutdown"`
+	DrainDelay     session.Duration `yaml:"drain_delay" default:"0s" doc:"how long at shutdown requests are still taken while /admin/ready answers 503 already, so that a balancer has time to notice; 1m at most"`
+	Profiles       bool             `yaml:"profiles" default:"false" doc:"serve Go's profiles on the admin listener, below /debug/pprof/. They show what the program does and which code holds memory; switch it off again"`
 
 	// Demo switches the checks off that a demonstration cannot meet: open
 	// management on loopback, weak seed passwords, unsafe policies with a

@@ -66,6 +66,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		return err
 	}
 	defer s.unannounce()
+	s.live.serving.Store(true)
 	failed := make(chan error, len(s.listeners))
 	servers := make(map[string]*http.Server)
 	for name, listener := range s.listeners {
@@ -96,8 +97,35 @@ func (s *Server) Serve(ctx context.Context) error {
 	case err = <-failed:
 	case err = <-s.marker.replaced:
 	}
-	s.log.Info("shutting down, requests in flight are finished", "drain", time.Duration(s.config.Drain).String())
-	drain, done := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(s.config.Drain))
+	s.live.serving.Store(false)
+	if err == nil {
+		err = s.lead(failed)
+	}
+	return errors.Join(err, s.shutdown(ctx, servers))
+}
+
+// lead gives a balancer time to see that the node is not ready any more.
+// Requests are still taken, each on a connection that ends with it.
+func (s *Server) lead(failed <-chan error) error {
+	delay := s.config.DrainDelay.Std()
+	if delay <= 0 {
+		return nil
+	}
+	s.log.Info("not ready any more, requests are still taken", "drain_delay", delay.String())
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case err := <-failed:
+		return err
+	}
+}
+
+func (s *Server) shutdown(ctx context.Context, servers map[string]*http.Server) (err error) {
+	limit := s.live.drain()
+	s.log.Info("shutting down, requests in flight are finished", "drain", limit.String())
+	drain, done := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer done()
 	for _, name := range []string{Public, Internal, Admin} {
 		if servers[name] == nil {
@@ -112,7 +140,7 @@ func (s *Server) Serve(ctx context.Context) error {
 
 func (s *Server) httpServer(name string) *http.Server {
 	server := &http.Server{
-		Handler:           s.handlers[name],
+		Handler:           s.leaving(s.handlers[name]),
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       60 * time.Second,
 		MaxHeaderBytes:    32 << 10,

@@ -1,7 +1,9 @@
 package server
 
 import (
+	"context"
 	"net/http"
+	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/counterfoil/counterfoil/internal/session"
+	"github.com/counterfoil/counterfoil/internal/token"
 )
 
 // metrics are the program's own numbers. Every label comes from a small fixed
@@ -102,6 +105,43 @@ func (m *metrics) cluster(c interface {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "counterfoil_feed_age_seconds", Help: "How long ago this node was known to have heard of all changes.",
 	}, func() float64 { return max(0, c.Now().Sub(c.HeardAt()).Seconds()) }))
+}
+
+// node adds what is asked of the node itself when somebody scrapes.
+func (m *metrics) node(s *Server) {
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "counterfoil_ready", Help: "1 if /admin/ready answers 200.",
+		}, func() float64 {
+			if _, fit := s.readiness(context.Background()); fit {
+				return 1
+			}
+			return 0
+		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "counterfoil_build_info", Help: "1; the labels say which program runs.",
+			ConstLabels: prometheus.Labels{"version": Version(), "go": runtime.Version()},
+		}, func() float64 { return 1 }),
+		&keyAges{s.ring, s.db.Now, prometheus.NewDesc("counterfoil_key_age_seconds", "How long ago the key that signs was made, by purpose.", []string{"purpose"}, nil)},
+	)
+}
+
+// keyAges tells how old the active keys are.
+type keyAges struct {
+	ring *token.Ring
+	now  func() time.Time
+	age  *prometheus.Desc
+}
+
+func (k *keyAges) Describe(descs chan<- *prometheus.Desc) { descs <- k.age }
+
+func (k *keyAges) Collect(found chan<- prometheus.Metric) {
+	now := k.now()
+	for _, key := range k.ring.Keys() {
+		if key.State == token.StateActive {
+			found <- prometheus.MustNewConstMetric(k.age, prometheus.GaugeValue, max(0, now.Sub(key.CreatedAt).Seconds()), key.Purpose)
+		}
+	}
 }
 
 func (m *metrics) request(listener, pattern string, status int, took time.Duration) {

@@ -35,9 +35,7 @@ func (s *Server) mountBehindOkapi(prefix string) {
 		}
 		okapi.ServeHTTP(w, r)
 	})
-	admin := http.NewServeMux()
-	admin.HandleFunc("GET /admin/health", s.health)
-	admin.Handle("GET /metrics", s.metrics.handler())
+	admin := s.insight()
 	s.admin.Mount(admin)
 	s.handlers = map[string]*observed{
 		Public: s.observe(Public, public),

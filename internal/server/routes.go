@@ -64,9 +64,7 @@ func (s *Server) mount() error {
 		}
 		return gateway.CORS(s.config.CORS.Origins, s.gateway.DelegatesCORS, s.gateway.CleanPath(s.gateway.PartnerRoutes(bodyWithin(bodyTime, mux))))
 	}
-	admin := http.NewServeMux()
-	admin.HandleFunc("GET /admin/health", s.health)
-	admin.Handle("GET /metrics", s.metrics.handler())
+	admin := s.insight()
 	admin.Handle("/_/", s.gateway.Management())
 	s.admin.Operator = s.gateway.Operator
 	s.admin.Mount(admin)
@@ -140,31 +138,3 @@ func (s *Server) observe(listener string, next http.Handler) *observed {
 		log: s.log, metrics: s.metrics, listener: listener, now: s.config.Now,
 	}
 }
-
-// health answers whether this node can serve, in a word: monitoring needs no
-// more and a stranger should learn no more. While the database is away, and what
-// the node remembers is still to be trusted, it is degraded and not ill: taking
-// all nodes out of service at once would turn a pause of logins into an outage.
-func (s *Server) health(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	ctx, cancel := context.WithTimeout(r.Context(), healthTime)
-	defer cancel()
-	_, err := s.db.Tenants(ctx)
-	trusted := s.sessions.Trusted(s.db.Now())
-	word := "OK"
-	switch {
-	case !trusted:
-		word = "changes of other nodes not heard"
-	case err != nil && s.config.postgres():
-		word = "degraded: database unavailable"
-	case err != nil:
-		word = "store unavailable"
-	}
-	if !trusted || err != nil && !s.config.postgres() {
-		w.WriteHeader(http.StatusServiceUnavailable)
-	}
-	_, _ = w.Write([]byte(word))
-}
-
-// healthTime is how long the store may take to answer to be called well.
-const healthTime = time.Second

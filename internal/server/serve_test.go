@@ -131,9 +131,11 @@ func TestCloseTwiceIsHarmless(t *testing.T) {
 }
 
 func TestT62PublicListenersHaveNoInsight(t *testing.T) {
-	r := start(t, testConfig(t))
+	c := testConfig(t)
+	c.Profiles = true
+	r := start(t, c)
 	access, _ := r.reader()
-	for _, path := range []string{"/metrics", "/debug/pprof/", "/debug/pprof/heap", "/debug/vars", "/admin/health", "/counterfoil/sessions", "/counterfoil/keys", "/counterfoil/bootstrap"} {
+	for _, path := range []string{"/metrics", "/admin/ready", "/admin/live", "/debug/pprof/", "/debug/pprof/profile", "/debug/pprof/symbol", "/debug/pprof/heap", "/debug/vars", "/admin/health", "/counterfoil/sessions", "/counterfoil/keys", "/counterfoil/bootstrap"} {
 		for _, listener := range []string{Public, Internal} {
 			for _, headers := range [][]string{
 				{"X-Okapi-Tenant", "diku"},
@@ -149,8 +151,16 @@ func TestT62PublicListenersHaveNoInsight(t *testing.T) {
 			t.Errorf("%s on the public listener answered %d", path, status)
 		}
 	}
-	if status, _ := r.send("GET", r.URL(Admin)+"/debug/pprof/", ""); status != http.StatusNotFound {
-		t.Errorf("profiles on the admin listener answered %d", status)
+	for path, want := range map[string]int{"/debug/pprof/": http.StatusOK, "/debug/pprof/heap?debug=1": http.StatusOK, "/debug/pprof/profile?seconds=1": http.StatusOK, "/debug/pprof/profile?seconds=999": http.StatusBadRequest, "/debug/pprof/cmdline": http.StatusNotFound, "/debug/vars": http.StatusNotFound} {
+		if status, _ := r.send("GET", r.URL(Admin)+path, ""); status != want {
+			t.Errorf("%s on the admin listener answered %d, want %d", path, status, want)
+		}
+	}
+	standard := start(t, testConfig(t))
+	for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/profile", "/debug/pprof/symbol", "/debug/pprof/trace"} {
+		if status, _ := standard.send("GET", standard.URL(Admin)+path, ""); status != http.StatusNotFound {
+			t.Errorf("%s, which nobody asked for, answered %d", path, status)
+		}
 	}
 }
 
@@ -164,6 +174,13 @@ func TestHealthFollowsTheStore(t *testing.T) {
 	}
 	if status, text := r.send("GET", r.URL(Admin)+"/admin/health", ""); status != http.StatusServiceUnavailable || text != "store unavailable" {
 		t.Errorf("without its store it is %d %s", status, text)
+	}
+	if status, text := r.send("GET", r.URL(Admin)+"/admin/ready", ""); status != http.StatusServiceUnavailable || text != "store unavailable" {
+		t.Errorf("without its store, ready is %d %s", status, text)
+	}
+	// Killing it would not bring the store back.
+	if status, text := r.send("GET", r.URL(Admin)+"/admin/live", ""); status != http.StatusOK || text != "OK" {
+		t.Errorf("without its store, live is %d %s", status, text)
 	}
 	_ = r.sessions.Close(context.Background()) // cannot store what it saw last
 }
@@ -218,7 +235,7 @@ func TestMetricsHaveBoundedLabels(t *testing.T) {
 			t.Errorf("a series more: %s", one)
 		}
 	}
-	allowed := regexp.MustCompile(`^(listener|route|class|le|outcome|result|reason|cache|kind)$`)
+	allowed := regexp.MustCompile(`^(listener|route|class|le|outcome|result|reason|cache|kind|purpose|version|go)$`)
 	name := regexp.MustCompile(`(\w+)="`)
 	for one := range before {
 		for _, match := range name.FindAllStringSubmatch(one, -1) {

@@ -50,6 +50,7 @@ type Server struct {
 	listeners   map[string]net.Listener
 	handlers    map[string]*observed
 	certificate *certificate // nil without TLS
+	live        live
 	// Bootstrap is the one-time code for the first administrator; empty if
 	// there is one already.
 	Bootstrap string
@@ -88,11 +89,12 @@ func Open(ctx context.Context, c *Config) (_ *Server, err error) {
 // OpenOffline opens all but listeners and gateway: what a command needs that
 // administers a store while nothing runs.
 func OpenOffline(ctx context.Context, c *Config) (_ *Server, err error) {
-	log, err := newLogger(c)
+	log, level, err := newLogger(c)
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{config: c, log: log, metrics: newMetrics()}
+	s.live.set(c, level)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close(context.WithoutCancel(ctx)))
@@ -120,6 +122,7 @@ func OpenOffline(ctx context.Context, c *Config) (_ *Server, err error) {
 	if s.marker, err = newMarker(s); err != nil {
 		return nil, err
 	}
+	s.metrics.node(s)
 	s.admin = &admin.Handler{
 		Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Store: s.db, Now: s.db.Now,
 		Token: newAdminToken(), Log: log,
@@ -307,16 +310,19 @@ func Version() string {
 	return "0.1.0"
 }
 
-func newLogger(c *Config) (*slog.Logger, error) {
-	level, err := logLevel(c.Log.Level)
+// newLogger also returns its level, which may be changed while it is used.
+func newLogger(c *Config) (*slog.Logger, *slog.LevelVar, error) {
+	least, err := logLevel(c.Log.Level)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	level := new(slog.LevelVar)
+	level.Set(least)
 	var out io.Writer = c.LogTo
 	options := &slog.HandlerOptions{Level: level}
 	var handler slog.Handler = slog.NewJSONHandler(out, options)
 	if c.Log.Format == "text" {
 		handler = slog.NewTextHandler(out, options)
 	}
-	return slog.New(actorHandler{handler}), nil
+	return slog.New(actorHandler{handler}), level, nil
 }

@@ -54,6 +54,13 @@ func (c *certificate) modifiedAt() (times [2]time.Time, err error) {
 	return times, nil
 }
 
+// again has the files looked at when somebody connects next.
+func (c *certificate) again() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.looked = time.Time{}
+}
+
 func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

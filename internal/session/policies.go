@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -121,7 +122,35 @@ type Policies struct {
 	// AllowUnsafe takes overrides that the linter refuses, for demonstrations.
 	AllowUnsafe bool
 
-	state atomic.Pointer[policyState]
+	// configured replaces Default and Tenants, after Configure.
+	configured atomic.Pointer[configuredPolicies]
+	changing   sync.Mutex // of state
+	state      atomic.Pointer[policyState]
+}
+
+// configuredPolicies are what a configuration says. They are replaced, never
+// changed.
+type configuredPolicies struct {
+	standard Policy
+	tenants  map[string]PolicyPatch
+}
+
+// Configure replaces Default and Tenants while sessions go on. A shorter
+// lifetime holds for tokens that are out already, as it does after a restart.
+func (p *Policies) Configure(standard Policy, tenants map[string]PolicyPatch) {
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	p.configured.Store(&configuredPolicies{standard, tenants})
+	if state := p.state.Load(); state != nil {
+		p.state.Store(&policyState{overrides: state.overrides, longest: p.longest(state.overrides)})
+	}
+}
+
+func (p *Policies) base() configuredPolicies {
+	if c := p.configured.Load(); c != nil {
+		return *c
+	}
+	return configuredPolicies{p.Default, p.Tenants}
 }
 
 // policyState is what Load found. It is replaced, never changed.
@@ -141,10 +170,11 @@ func (p *Policies) overrides() map[policyKey]PolicyPatch {
 type policyKey struct{ tenant, scope, name string }
 
 func (p *Policies) tenant(tenant string) Policy {
-	if patch, ok := p.Tenants[tenant]; ok {
-		return patch.Apply(p.Default)
+	base := p.base()
+	if patch, ok := base.tenants[tenant]; ok {
+		return patch.Apply(base.standard)
 	}
-	return p.Default
+	return base.standard
 }
 
 // For composes the policy of one session.
@@ -174,8 +204,9 @@ func (p *Policies) MaxAccessTTL() time.Duration {
 }
 
 func (p *Policies) longest(overrides map[policyKey]PolicyPatch) time.Duration {
-	longest := max(p.Default.AccessTTL, p.Default.ElevatedTTL)
-	for tenant := range p.Tenants {
+	base := p.base()
+	longest := max(base.standard.AccessTTL, base.standard.ElevatedTTL)
+	for tenant := range base.tenants {
 		applied := p.tenant(tenant)
 		longest = max(longest, applied.AccessTTL, applied.ElevatedTTL)
 	}
@@ -196,6 +227,8 @@ func (p *Policies) Load(ctx context.Context, store PolicyStore) error {
 	for _, o := range list {
 		overrides[policyKey{o.Tenant, o.Scope, o.Name}] = o.Patch
 	}
+	p.changing.Lock()
+	defer p.changing.Unlock()
 	p.state.Store(&policyState{overrides: overrides, longest: p.longest(overrides)})
 	return nil
 }
@@ -208,7 +241,8 @@ func (p *Policies) Check(o PolicyOverride) ([]Finding, error) {
 	if !slices.Contains([]string{"tenant", "client", "user"}, o.Scope) || o.Tenant == "" || (o.Scope == "tenant") != (o.Name == "") {
 		return nil, fmt.Errorf("%w: scope must be tenant (without name), client or user (with one), and the tenant named", ErrInvalid)
 	}
-	with := &Policies{Default: p.Default, Tenants: p.Tenants}
+	base := p.base()
+	with := &Policies{Default: base.standard, Tenants: base.tenants}
 	overrides := maps.Clone(p.overrides())
 	if overrides == nil {
 		overrides = make(map[policyKey]PolicyPatch)

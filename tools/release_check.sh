@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Tries what is said of a release: builds the last commit twice, in clones in
+# directories of different names, and compares every byte; then looks into the packages, and plays the main job with nothing
+# but the program in the root directory, as nobody. With COLD=1 the second build
+# begins with an empty cache, which takes minutes more.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+work=$(mktemp -d)
+trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
+fail() { echo "release: $*" >&2; exit 1; }
+
+command -v readelf >/dev/null && command -v strings >/dev/null || fail "readelf and strings are missing, Debian's package binutils"
+
+git clone -q . "$work/one"
+git clone -q . "$work/a directory of another length"
+(cd "$work/one" && tools/release.sh "$work/first")
+(cd "$work/a directory of another length" && ${COLD:+env GOCACHE="$work/cache"} tools/release.sh "$work/second")
+diff -r "$work/first" "$work/second" || fail "two builds of one commit differ"
+(cd "$work/first" && sha256sum --quiet -c SHA256SUMS)
+echo "release: two builds are the same, byte by byte"
+
+here=$(go env GOARCH)
+for program in "$work"/first/counterfoil_linux_{amd64,arm64}; do
+  [ -e "$program" ] || continue
+  readelf -l "$program" | grep -q INTERP && fail "$program wants a dynamic linker"
+  strings -n 8 "$program" | grep -qF "$work" && fail "$program tells where it was built"
+  ! command -v jq >/dev/null || jq -e '.components | length > 1' "$program.cdx.json" >/dev/null || fail "$program.cdx.json cannot be read"
+  # Every module that is in the program is in its list.
+  go version -m "$program" | awk '$1 == "dep" {print $2 "@" $3}' | while read -r module; do
+    grep -qF "\"pkg:golang/$module" "$program.cdx.json" || fail "$module is not in the list of $program"
+  done
+done
+echo "release: static, and their lists are whole"
+
+program=$work/first/counterfoil_linux_$here
+"$program" version
+if command -v dpkg-deb >/dev/null; then
+  package=$program.deb root=$work/root
+  dpkg-deb --field "$package" Package Version Architecture Depends
+  dpkg-deb --extract "$package" "$root"
+  cmp "$program" "$root/usr/bin/counterfoil"
+  [ "$(dpkg-deb --ctrl-tarfile "$package" | tar -xO ./conffiles)" = /etc/counterfoil/counterfoil.yaml ] || fail "the configuration is not the operator's"
+  dpkg-deb --contents "$package" | awk '$2 != "root/root" {print; bad = 1} END {exit bad}' || fail "files that are not root's"
+  "$program" config check --config "$root/etc/counterfoil/counterfoil.yaml"
+  if command -v systemd-analyze >/dev/null; then
+    mkdir -p "$root/bin" && cp /bin/true "$root/bin/kill" # what ExecReload names
+    systemd-analyze verify --man=no --recursive-errors=no --root="$root" counterfoil.service
+    systemd-analyze security --offline=yes --root="$root" --threshold=20 counterfoil.service | tail -n 1
+  else
+    echo "skipped: the unit by systemd-analyze" >&2
+  fi
+else
+  echo "skipped: the Debian package: there is no dpkg-deb" >&2
+fi
+
+if [ "$(id -u)" = 0 ]; then
+  bare=$work/bare
+  mkdir -p "$bare/usr/bin" "$bare/var/lib/counterfoil"
+  chmod 755 "$work" "$bare"
+  cp "$program" "$bare/usr/bin/"
+  chown 65532:65532 "$bare/var/lib/counterfoil"
+  chroot --userspec=65532:65532 "$bare" "/usr/bin/${program##*/}" demo --tour --data /var/lib/counterfoil/demo | tail -n 1
+else
+  echo "skipped: the main job in an empty root directory, for which one must be root" >&2
+fi
