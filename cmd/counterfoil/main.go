@@ -33,6 +33,7 @@ type commands struct {
 	APIKey     apiKeyCommand     `cmd:"" name:"api-key" help:"Keys of partners: make, import from edge modules, rotate, revoke."`
 	Policy     policyCommand     `cmd:"" help:"See and set lifetimes and the refresh rule, for a tenant, a client or a user."`
 	Curl       curlCommand       `cmd:"" help:"Run curl with a session that is kept: logs in once, renews by itself."`
+	Import     importCommand     `cmd:"" help:"Take over from FOLIO's modules: passwords of mod-login, refresh tokens of mod-authtoken."`
 	Store      storeCommand      `cmd:"" help:"Move a whole installation between SQLite and PostgreSQL; tell the program that its database was restored."`
 	Migrate    migrateCommand    `cmd:"" help:"Bring the database to this version's schema, and stop."`
 	Version    versionCommand    `cmd:"" help:"Print the version."`

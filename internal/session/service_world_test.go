@@ -383,6 +383,7 @@ func (o *observed) TokenCache(hit bool) {
 }
 
 func (o *observed) FeedFlushed(time.Time, int, error) {}
+func (o *observed) OldToken(string, string)           {}
 
 func (o *observed) last() string {
 	o.mu.Lock()
