@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -58,6 +59,18 @@ func (r *importReport) skip(row server.FOLIORow, result, reason string) {
 	r.Skipped = append(r.Skipped, skippedRow{row.Where, row.Tenant, row.Credential.UserID, reason})
 }
 
+// noTenant skips the rows of a tenant that is not here; a dump may have many.
+func (r *importReport) noTenant(rows []server.FOLIORow, err error) error {
+	var refused *refusal
+	if !errors.As(err, &refused) || refused.Code != "not_found" {
+		return err
+	}
+	for _, row := range rows {
+		r.skip(row, "no tenant", "there is no such tenant here")
+	}
+	return nil
+}
+
 // why says what a result means for the row.
 var why = map[session.ImportResult]string{
 	session.ImportConflict: "the user has a password here that was not imported; --replace takes mod-login's",
@@ -84,7 +97,7 @@ func (c *importCredentialsCommand) Run(p *program) error {
 			}
 			var out struct{ Results []session.ImportResult }
 			if err := a.call(p.ctx, http.MethodPost, "/counterfoil/tenants/"+escape(tenant)+"/import/credentials", in, &out); err != nil {
-				return err
+				return report.noTenant(rows, err)
 			}
 			for i, result := range out.Results {
 				if reason := why[result]; reason != "" {
@@ -135,7 +148,7 @@ func (c *importTokensCommand) Run(p *program) error {
 			}
 			var out map[string]int
 			if err := a.call(p.ctx, http.MethodPost, "/counterfoil/tenants/"+escape(tenant)+"/import/tokens", in, &out); err != nil {
-				return err
+				return report.noTenant(rows, err)
 			}
 			for name, n := range out {
 				report.Counts[name] += n
