@@ -32,6 +32,7 @@ type commands struct {
 	Policy     policyCommand     `cmd:"" help:"See and set lifetimes and the refresh rule, for a tenant, a client or a user."`
 	Drill      drillCommand      `cmd:"" help:"Play a theft, a lost answer, a revocation and a lost key against the running program, in a tenant of its own."`
 	Curl       curlCommand       `cmd:"" help:"Run curl with a session that is kept: logs in once, renews by itself."`
+	Import     importCommand     `cmd:"" help:"Take over from FOLIO's modules: passwords of mod-login, refresh tokens of mod-authtoken."`
 	Store      storeCommand      `cmd:"" help:"Move a whole installation between SQLite and PostgreSQL; tell the program that its database was restored."`
 	Migrate    migrateCommand    `cmd:"" help:"Bring the database to this version's schema, and stop."`
 	Version    versionCommand    `cmd:"" help:"Print the version."`

@@ -61,6 +61,7 @@ func runScripts(t *testing.T, dir string, postgres func() string) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"running": waitRunning, "http": request, "field": field, "match": match, "isjson": isJSON, "mode": mode, "example": example, "eventually": eventually, "hangup": hangup,
+			"modlogin": modLogin, "user": makeUser, "events": countEvents,
 		},
 	})
 }

@@ -92,6 +92,8 @@ func (h *Handler) Mount(mux *http.ServeMux) {
 		"PUT /counterfoil/tenants/{tenant}/users/{user}/password":    h.setPassword,
 		"PUT /counterfoil/tenants/{tenant}/users/{user}/permissions": h.setGrants,
 		"DELETE /counterfoil/tenants/{tenant}/users/{user}/sessions": h.endUser,
+		"POST /counterfoil/tenants/{tenant}/import/credentials":      h.importCredentials,
+		"POST /counterfoil/tenants/{tenant}/import/tokens":           h.importTokens,
 		"GET /counterfoil/tenants/{tenant}/permissions":              h.listPermissions,
 		"PUT /counterfoil/tenants/{tenant}/permissions/{name}":       h.savePermission,
 		"DELETE /counterfoil/tenants/{tenant}/permissions/{name}":    h.deletePermission,

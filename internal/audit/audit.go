@@ -44,6 +44,11 @@ const (
 	PasswordDeleted   Kind = "credential_delete"  // the password was removed; the user's sessions ended
 	PasswordLink      Kind = "password_link"      // the right to set a password once was given out
 	PasswordUpgraded  Kind = "credential_upgrade" // an old hash was replaced at login, same password
+	PasswordImported  Kind = "credential_import"  // a hash of mod-login was taken over
+	OldTokensImported Kind = "old_tokens_import"  // refresh tokens of mod-authtoken may be swapped
+	OldTokenSwapped   Kind = "old_token_swapped"  // one of them became a session
+	LegacyTokenIssued Kind = "legacy_token_issued"
+	LegacyTokenUsed   Kind = "legacy_token_used" // at most once a minute for each token and node
 	UserCreated       Kind = "user_created"
 	UserChanged       Kind = "user_changed"
 	UserDeleted       Kind = "user_deleted"

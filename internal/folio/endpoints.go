@@ -69,7 +69,7 @@ func (h *Handler) endpoints() []endpoint {
 func ModulePaths() map[string]string {
 	return map[string]string{
 		"/token/sign": permSign, "/token/refresh": permRefresh, "/token/invalidate": "", "/token/invalidate-all": "",
-		"/token": "auth.token.post", "/refreshtoken": "auth.refreshtoken.post",
+		"/token": permLegacy, "/refreshtoken": "auth.refreshtoken.post",
 	}
 }
 

@@ -23,7 +23,7 @@ type credentials struct {
 
 // login is for scripts and programs: POST /authn/login. FOLIO gives one token
 // here that never expires; ours expires like any other, and a refresh token
-// comes with it.
+// comes with it. In tenants whose clients still need the former, okapiToken is it.
 func (h *Handler) login(w http.ResponseWriter, r *http.Request) error {
 	tenant, body, err := h.readLogin(w, r)
 	if err != nil {
@@ -36,12 +36,20 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	okapiToken := tokens.Access
+	if h.Sessions.Old.HasLegacy(tokens.Tenant, h.Now()) {
+		okapiToken, err = h.Sessions.LegacyToken(r.Context(), tokens.Tenant, tokens.UserID, tokens.Username)
+		if err != nil {
+			// Nobody will ever hold these tokens.
+			return errors.Join(err, h.Sessions.Logout(r.Context(), tokens.Refresh))
+		}
+	}
 	h.setDevice(w, tokens)
-	w.Header().Set("X-Okapi-Token", tokens.Access)
+	w.Header().Set("X-Okapi-Token", okapiToken)
 	writeJSON(w, http.StatusCreated, struct {
 		OkapiToken string `json:"okapiToken"`
 		pair
-	}{tokens.Access, pairOf(tokens)})
+	}{okapiToken, pairOf(tokens)})
 	return nil
 }
 

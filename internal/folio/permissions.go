@@ -43,7 +43,7 @@ const (
 // mod-users-bl's as far as they have effect here, and mod-authtoken's, by which
 // FOLIO's login modules are lent what they may ask of us.
 func PermissionSets() []directory.PermissionSet {
-	post, refresh := []string{"auth.token.post", permSign}, []string{"auth.refreshtoken.post", permRefresh}
+	post, refresh := []string{permLegacy, permSign}, []string{"auth.refreshtoken.post", permRefresh}
 	return []directory.PermissionSet{
 		Permissions,
 		{Name: "login.all", DisplayName: "Login: all permissions", Sub: []string{
@@ -61,6 +61,7 @@ func PermissionSets() []directory.PermissionSet {
 
 // The permissions of the endpoints for modules, as mod-authtoken has them.
 const (
+	permLegacy  = "auth.token.post"
 	permSign    = "auth.token.sign.post"
 	permRefresh = "auth.token.refresh.post"
 )

@@ -31,21 +31,12 @@ type signPayload struct {
 // sign is for modules that have their own proof of who a user is, or need a
 // token for nobody, as in a link that resets a password: POST /token/sign.
 func (h *Handler) sign(w http.ResponseWriter, r *http.Request, caller *session.Caller) error {
-	var body struct {
-		Payload jsontext.Value `json:"payload"`
-	}
-	if _, err := decode(w, r, &body, strict); err != nil {
+	payload, err := readPayload(w, r)
+	if err != nil {
 		return err
 	}
-	var payload signPayload
-	if len(body.Payload) == 0 || json.Unmarshal(body.Payload, &payload) != nil {
-		return badBody("payload must be an object with sub, and user_id or dummy")
-	}
-	if payload.Subject == "" || len(payload.Subject) > maxSubject {
-		return badBody("payload.sub must have 1 to 255 bytes")
-	}
 	if payload.Dummy {
-		return h.signDummy(w, caller, &payload)
+		return h.signDummy(w, caller, payload)
 	}
 	tokens, err := h.Sessions.SignFor(r.Context(), caller.Claims.Tenant, payload.UserID, payload.Subject)
 	if errors.Is(err, session.ErrNotFound) {
@@ -56,6 +47,23 @@ func (h *Handler) sign(w http.ResponseWriter, r *http.Request, caller *session.C
 	}
 	writeJSON(w, http.StatusCreated, pairOf(tokens))
 	return nil
+}
+
+func readPayload(w http.ResponseWriter, r *http.Request) (*signPayload, error) {
+	var body struct {
+		Payload jsontext.Value `json:"payload"`
+	}
+	if _, err := decode(w, r, &body, strict); err != nil {
+		return nil, err
+	}
+	var payload signPayload
+	if len(body.Payload) == 0 || json.Unmarshal(body.Payload, &payload) != nil {
+		return nil, badBody("payload must be an object with sub, and user_id or dummy")
+	}
+	if payload.Subject == "" || len(payload.Subject) > maxSubject {
+		return nil, badBody("payload.sub must have 1 to 255 bytes")
+	}
+	return &payload, nil
 }
 
 // signDummy mints a token that belongs to no user and lives as long as an
@@ -142,6 +150,39 @@ func readRefreshToken(w http.ResponseWriter, r *http.Request) (string, error) {
 	return body.RefreshToken, nil
 }
 
-// legacyToken refuses what no tenant gets, a token that never expires: POST
-// /token.
-func (h *Handler) legacyToken(http.ResponseWriter, *http.Request) error { return errNotLegacy }
+// legacyToken is POST /token: a token that never expires, in a tenant that has
+// such, for a module. In every other tenant it is not there.
+func (h *Handler) legacyToken(w http.ResponseWriter, r *http.Request) error {
+	tenant, err := tenantOf(r)
+	if err != nil {
+		return err
+	}
+	if !h.Sessions.Old.HasLegacy(tenant, h.Now()) {
+		return errNotLegacy
+	}
+	h.forModules("/token", permLegacy, h.signLegacy).ServeHTTP(w, r)
+	return nil
+}
+
+func (h *Handler) signLegacy(w http.ResponseWriter, r *http.Request, caller *session.Caller) error {
+	payload, err := readPayload(w, r)
+	if err != nil {
+		return err
+	}
+	if payload.Dummy {
+		return h.signDummy(w, caller, payload) // which expires: nobody keeps one
+	}
+	signed, err := h.Sessions.LegacyToken(r.Context(), caller.Claims.Tenant, payload.UserID, payload.Subject)
+	switch {
+	case errors.Is(err, session.ErrForbidden):
+		return errNotLegacy
+	case errors.Is(err, session.ErrNotFound):
+		return badBody("payload.user_id must be that of an active user")
+	case err != nil:
+		return err
+	}
+	writeJSON(w, http.StatusCreated, struct {
+		Token string `json:"token"`
+	}{signed})
+	return nil
+}

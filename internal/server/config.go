@@ -63,6 +63,9 @@ type Config struct {
 		Routes []gateway.PartnerRoute `yaml:"routes" doc:"routes by which partners of FOLIO's edge modules call, with keys in the URL if need be; see [API keys](api-keys.md). Empty: keys in the Authorization header only"`
 	} `yaml:"api_keys"`
 
+	// Authtoken says which tokens of mod-authtoken count.
+	Authtoken AuthtokenSettings `yaml:"mod_authtoken"`
+
 	// Directory says where users and their permissions are.
 	Directory DirectorySettings `yaml:"directory"`
 

@@ -41,7 +41,7 @@ func (c *Config) environment(lookup func(string) (string, bool)) []error {
 		fault("TOKEN_EXPIRATION_SECONDS", c.tokenExpiration(text))
 	}
 	if text, set := lookup("LEGACY_TOKEN_TENANTS"); set {
-		fault("LEGACY_TOKEN_TENANTS", legacyTenants(text))
+		fault("LEGACY_TOKEN_TENANTS", c.legacyTenants(text))
 	}
 	if text, set := lookup("LOGIN_COOKIE_SAMESITE"); set {
 		if _, known := sameSites[text]; known {
@@ -95,16 +95,22 @@ func (c *Config) database(lookup func(string) (string, bool)) error {
 // for refreshes and the feed, one to listen. FOLIO's pool is all there are.
 const reservedConns = 4
 
-// legacyTenants refuses what mod-authtoken would do by default. There, an
-// unset variable means every tenant.
-func legacyTenants(text string) error {
-	switch strings.TrimSpace(text) {
-	case "":
+// legacyTenants takes a list of tenants, where the configuration says until when.
+// In mod-authtoken an unset variable, or *, means every tenant, for ever.
+func (c *Config) legacyTenants(text string) error {
+	switch text = strings.TrimSpace(text); {
+	case text == "":
 		return nil
-	case "*":
-		return errors.New("* would give every tenant tokens that never expire and cannot be revoked; unset it, clients of /authn/login get tokens that expire")
+	case text == "*":
+		return errors.New("* would give every tenant tokens that never expire; name the tenants, or unset it: clients of /authn/login get tokens that expire")
+	case c.Authtoken.LegacyUntil == "":
+		return errors.New("tokens that never expire need an end: set mod_authtoken.legacy_until, or unset it: clients of /authn/login get tokens that expire")
 	}
-	return errors.New("tokens that never expire are not issued by this version; unset it, clients of /authn/login get tokens that expire")
+	c.Authtoken.LegacyTenants = nil
+	for tenant := range strings.SplitSeq(text, ",") {
+		c.Authtoken.LegacyTenants = append(c.Authtoken.LegacyTenants, strings.TrimSpace(tenant))
+	}
+	return nil
 }
 
 // The lifetimes that mod-authtoken falls back to, whatever the default entry says.

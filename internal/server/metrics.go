@@ -28,6 +28,7 @@ type metrics struct {
 	cache    *prometheus.CounterVec
 	flushed  *prometheus.GaugeVec
 	failed   prometheus.Counter
+	old      *prometheus.CounterVec
 
 	turnedBack prometheus.Counter
 	settings   *prometheus.GaugeVec
@@ -72,6 +73,9 @@ func newMetrics() *metrics {
 		failed: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "counterfoil_seen_flush_errors_total", Help: "Flushes of seen generations that failed.",
 		}),
+		old: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "counterfoil_mod_authtoken_tokens_total", Help: "Tokens of mod-authtoken that were presented, or issued, by kind and outcome.",
+		}, []string{"kind", "outcome"}),
 		turnedBack: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "counterfoil_store_turned_back_total", Help: "How often this node ended all sessions because the database was restored or lost commits.",
 		}),
@@ -90,7 +94,7 @@ func newMetrics() *metrics {
 		}),
 	}
 	m.registry.MustRegister(m.requests, m.duration, m.refresh, m.logins, m.ended, m.cache, m.flushed, m.failed, m.turnedBack, m.settings,
-		m.questions, m.answering, m.stale,
+		m.questions, m.answering, m.stale, m.old,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.hit, m.miss = m.cache.WithLabelValues("hit"), m.cache.WithLabelValues("miss")
 	return m
@@ -171,6 +175,9 @@ type requestSeries struct {
 	requests prometheus.Counter
 	duration prometheus.Observer
 }
+
+// OldToken counts a token of mod-authtoken.
+func (m *metrics) OldToken(kind, outcome string) { m.old.WithLabelValues(kind, outcome).Inc() }
 
 func (m *metrics) durable(setting string, safe bool) {
 	value := 0.0

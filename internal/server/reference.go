@@ -87,7 +87,7 @@ const referenceEnvironment = `
 | ` + "`DB_HOST`, `DB_PORT`, `DB_USERNAME`, `DB_DATABASE`" + ` | as FOLIO's storage modules read them; with ` + "`DB_HOST`" + ` set, they are the ` + "`store`" + `. Defaults 5432, root, db |
 | ` + "`DB_PASSWORD`, `DB_SERVER_PEM`, `DB_MAXPOOLSIZE`" + ` | password, certificates of the server as PEM text, and how many connections in all |
 | ` + "`TOKEN_EXPIRATION_SECONDS`" + ` | as mod-authtoken reads it: ` + "`accessToken:600,refreshToken:604800;tenantId:diku,accessToken:300`" + `. refreshToken is the idle lifetime; where no grace is set, it shrinks with the access token |
-| ` + "`LEGACY_TOKEN_TENANTS`" + ` | unset or empty: no tenant gets tokens that never expire. Anything else is refused |
+| ` + "`LEGACY_TOKEN_TENANTS`" + ` | unset or empty: no tenant gets tokens that never expire. A list is ` + "`mod_authtoken.legacy_tenants` and needs `mod_authtoken.legacy_until`; `*`" + ` is refused |
 | ` + "`LOGIN_COOKIE_SAMESITE`" + ` | Strict, Lax or None, as mod-login reads it |
 | ` + "`EUREKA_LOGIN_PERMS`" + ` | true or false, as mod-users-bl reads it; unset is false here |
 `

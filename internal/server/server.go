@@ -189,7 +189,12 @@ func (s *Server) openSessions(ctx context.Context, master []byte) error {
 	if c.Login.DeactivateAfter > 0 {
 		limits.Deactivation = credential.Deactivation{After: c.Login.DeactivateAfter, Window: 10 * time.Minute}
 	}
+	old, err := s.oldTokens()
+	if err != nil {
+		return err
+	}
 	s.sessions = &session.Service{
+		Moving: s.db, Old: old,
 		Store: s.db, Feed: s.db, Cluster: s.db, Trust: c.TrustMemory.Std(), Accounts: s.db, Credentials: s.db, Events: s.db, Users: s.users,
 		UsersElsewhere: s.borrowed != nil,
 		Tokens:         s.ring, Directory: s.people, Policies: policies,

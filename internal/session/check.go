@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -68,6 +69,9 @@ type verified struct {
 // ErrUnavailable; with ErrDirectory, the claims are there and genuine.
 func (s *Service) Check(ctx context.Context, raw string, accept ...token.Kind) (Caller, error) {
 	now := s.Now()
+	if s.Old != nil && token.IsFOLIO(raw) && slices.Contains(accept, token.KindAccess) {
+		return s.checkOld(ctx, raw, now)
+	}
 	v, err := s.verifiedToken(raw, now, accept)
 	if err != nil {
 		return Caller{}, err
@@ -92,18 +96,10 @@ func (s *Service) Check(ctx context.Context, raw string, accept ...token.Kind) (
 	}
 	caller := Caller{Claims: *c}
 	if c.UserID != "" {
-		caller.Access, err = s.Directory.Access(ctx, c.Tenant, c.UserID)
-		switch {
-		case errors.Is(err, directory.ErrNotFound):
-			return Caller{}, &UserGone{UserID: c.UserID}
-		case err != nil:
-			return Caller{Claims: *c}, errors.Join(ErrUnavailable, ErrDirectory, err)
-		case !caller.Access.User.Active && own && s.UsersElsewhere:
-			if caller.Access, err = s.confirmInactive(ctx, c.Tenant, c.UserID); err != nil {
-				return Caller{}, err
-			}
-		case !caller.Access.User.Active:
-			return Caller{}, &UserGone{UserID: c.UserID, Inactive: true}
+		if caller.Access, err = s.userOf(ctx, c, own); errors.Is(err, ErrDirectory) {
+			return Caller{Claims: *c}, err
+		} else if err != nil {
+			return Caller{}, err
 		}
 		if c.Kind == token.KindModule && c.ClientID != "" {
 			if caller.Access, err = s.Keys.nested(ctx, c.ClientID, caller.Access); err != nil {
@@ -115,6 +111,23 @@ func (s *Service) Check(ctx context.Context, raw string, accept ...token.Kind) (
 		s.seen.note(c.Session, c.Gen, now, 0)
 	}
 	return caller, nil
+}
+
+// userOf is what the directory says of the user of a token who may go on. own is
+// whether it is the user's own and not a module's.
+func (s *Service) userOf(ctx context.Context, c *token.Claims, own bool) (*directory.Access, error) {
+	access, err := s.Directory.Access(ctx, c.Tenant, c.UserID)
+	switch {
+	case errors.Is(err, directory.ErrNotFound):
+		return nil, &UserGone{UserID: c.UserID}
+	case err != nil:
+		return nil, errors.Join(ErrUnavailable, ErrDirectory, err)
+	case !access.User.Active && own && s.UsersElsewhere:
+		return s.confirmInactive(ctx, c.Tenant, c.UserID)
+	case !access.User.Active:
+		return nil, &UserGone{UserID: c.UserID, Inactive: true}
+	}
+	return access, nil
 }
 
 // confirmInactive ends the sessions of a user whom another system made inactive.

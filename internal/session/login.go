@@ -60,21 +60,7 @@ type proven struct {
 func (s *Service) create(ctx context.Context, user proven, req LoginRequest) (*Tokens, error) {
 	now, policy, actor := s.Now(), s.Policies.For(user.Tenant, req.Client, user.ID), audit.ActorFrom(ctx)
 	actor.Kind, actor.Name, actor.UserID = "user", user.Username, user.ID
-	row := &Session{
-		ID: token.NewSessionID(), Tenant: user.Tenant, UserID: user.ID, Username: user.Username, Client: req.Client,
-		Family:    Family{Gen: 1, RotatedAt: now},
-		CreatedAt: now, LastActivity: now, AbsoluteExpiry: now.Add(policy.Absolute).Truncate(time.Second),
-		LoginAddress: actor.Address, LastAddress: actor.Address, UserAgent: actor.UserAgent,
-	}
-	_, _ = rand.Read(row.Secret[:]) // never fails since Go 1.24
-	device := ""
-	if policy.Binding == BindingDevice {
-		if req.Device == "" {
-			device = newDevice()
-			req.Device = device
-		}
-		row.Device = deviceHash(req.Device)
-	}
+	row, device := s.newSession(user.User, req, policy, now, actor)
 	err := s.retry(ctx, func() error {
 		return s.Store.CreateSession(ctx, row, policy.SessionsPerUser, event(ctx, audit.Login, row, ""))
 	})
@@ -93,6 +79,25 @@ func (s *Service) create(ctx context.Context, user proven, req LoginRequest) (*T
 	}
 	tokens.Device = device
 	return tokens, nil
+}
+
+// newSession is a session that begins now, and the device cookie to set for it.
+func (s *Service) newSession(user directory.User, req LoginRequest, policy Policy, now time.Time, actor *audit.Actor) (row *Session, device string) {
+	row = &Session{
+		ID: token.NewSessionID(), Tenant: user.Tenant, UserID: user.ID, Username: user.Username, Client: req.Client,
+		Family:    Family{Gen: 1, RotatedAt: now},
+		CreatedAt: now, LastActivity: now, AbsoluteExpiry: now.Add(policy.Absolute).Truncate(time.Second),
+		LoginAddress: actor.Address, LastAddress: actor.Address, UserAgent: actor.UserAgent,
+	}
+	_, _ = rand.Read(row.Secret[:]) // never fails since Go 1.24
+	if policy.Binding == BindingDevice {
+		if req.Device == "" {
+			device = newDevice()
+			req.Device = device
+		}
+		row.Device = deviceHash(req.Device)
+	}
+	return row, device
 }
 
 // nobody is an id in place of that of a user who was not found.
@@ -245,7 +250,7 @@ func loginResult(err error) string {
 // that is never refreshed, with the named permissions beside the ordinary
 // ones. A wrong password is refused and counted as at login.
 func (s *Service) Elevate(ctx context.Context, c *Caller, password string, permissions []string) (*Tokens, error) {
-	if c.Claims.Kind != token.KindAccess {
+	if c.Claims.Kind != token.KindAccess || c.Claims.Session.IsZero() {
 		return nil, fmt.Errorf("%w: raised scope is given for an ordinary access token only", ErrForbidden)
 	}
 	if len(permissions) == 0 || len(permissions) > 50 {

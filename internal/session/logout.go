@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/apikey"
@@ -17,15 +16,12 @@ import (
 func (s *Service) Logout(ctx context.Context, raw string) error {
 	opened, err := s.Tokens.OpenRefresh(raw)
 	if err != nil {
-		return nil
+		return s.logoutOld(ctx, raw)
 	}
 	_, err = s.end(ctx, opened.Session, func(row *Session) bool {
 		return s.Tokens.RefreshMatches(row.Binding(), opened)
 	}, LoggedOut, audit.Logout)
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	return err
+	return ignoreNotFound(err)
 }
 
 // LogoutAll ends all sessions of the user of an authentic refresh token of a
@@ -34,7 +30,7 @@ func (s *Service) Logout(ctx context.Context, raw string) error {
 func (s *Service) LogoutAll(ctx context.Context, raw string) error {
 	opened, err := s.Tokens.OpenRefresh(raw)
 	if err != nil {
-		return ErrTokenInvalid
+		return s.logoutAllOld(ctx, raw)
 	}
 	row, err := s.Store.Session(ctx, opened.Session)
 	if err != nil {

@@ -67,6 +67,9 @@ func (r *Refused) Error() string { return "refresh refused" }
 // survive. A refresh with an authentic token is never rate-limited.
 func (s *Service) Refresh(ctx context.Context, req RefreshRequest) (*Tokens, error) {
 	opened, err := s.Tokens.OpenRefresh(req.Token)
+	if err != nil && s.Old != nil {
+		return s.swap(ctx, req)
+	}
 	if err != nil {
 		s.Observe.Refreshed("forged")
 		return nil, &Refused{}

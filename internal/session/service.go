@@ -27,9 +27,13 @@ type Service struct {
 	// Credentials keeps what is about passwords beside the valid ones.
 	Credentials PasswordStore
 	Events      EventStore
-	Tokens      *token.Ring
-	Users       directory.Source
-	Directory   *directory.Cache
+	// Moving keeps what was taken over from FOLIO's modules.
+	Moving MovingStore
+	// Old are the tokens of mod-authtoken that count; nil is none.
+	Old       *OldTokens
+	Tokens    *token.Ring
+	Users     directory.Source
+	Directory *directory.Cache
 	// UsersElsewhere is whether users are kept by another system, which tells no
 	// changes. Whoever is found inactive there loses all sessions then, and at a
 	// login it is asked anew what the user may do.
@@ -75,6 +79,9 @@ type Observer interface {
 	SessionsEnded(reason Reason, n int)
 	TokenCache(hit bool)
 	FeedFlushed(at time.Time, sessions int, err error)
+	// OldToken counts what became of a token of mod-authtoken: of access,
+	// refresh or legacy.
+	OldToken(kind, outcome string)
 }
 
 type silent struct{}
@@ -82,6 +89,7 @@ type silent struct{}
 func (silent) Refreshed(string)                  {}
 func (silent) LoggedIn(string)                   {}
 func (silent) SessionsEnded(Reason, int)         {}
+func (silent) OldToken(string, string)           {}
 func (silent) TokenCache(bool)                   {}
 func (silent) FeedFlushed(time.Time, int, error) {}
 
@@ -117,6 +125,11 @@ func (s *Service) Start(ctx context.Context) error {
 	s.memory.init()
 	s.seen.init()
 	s.Feed.OnChange(s.apply)
+	if s.Old != nil {
+		if err := s.Old.init(ctx, s.Feed); err != nil {
+			return fmt.Errorf("load epochs: %w", err)
+		}
+	}
 	if s.Keys != nil {
 		s.Keys.Sessions = s
 		if err := s.Keys.Load(ctx); err != nil {
@@ -176,6 +189,9 @@ func (s *Service) apply(changes []Change) {
 			s.strikes.disarm(c.Session)
 		case EpochMoved:
 			s.memory.raise(c.Tenant, c.UserID, c.Epoch)
+			if s.Old != nil {
+				s.Old.raise(c)
+			}
 		case UserChanged:
 			s.Directory.ForgetUser(c.Tenant, c.UserID)
 		case PermissionsChanged:

@@ -51,6 +51,7 @@ type world struct {
 	policy     session.Policy
 	flushEvery time.Duration
 	noCache    bool
+	old        *session.OldTokens
 	// cluster makes of the store's own news what a test needs.
 	cluster func(session.Cluster) session.Cluster
 }
@@ -107,6 +108,7 @@ func (w *world) open() {
 		cluster = w.cluster(w.db)
 	}
 	w.service = &session.Service{
+		Moving: w.db, Old: w.old,
 		Store: w.store, Feed: w.db, Cluster: cluster, Accounts: w.db, Credentials: w.db, Events: w.db, Users: w.db, Directory: w.people, Tokens: w.ring,
 		Passwords: w.hasher, Limits: w.limits, Policies: w.policies, Now: w.now, Observe: w.seen, FlushEvery: w.flushEvery,
 	}
@@ -383,6 +385,7 @@ func (o *observed) TokenCache(hit bool) {
 }
 
 func (o *observed) FeedFlushed(time.Time, int, error) {}
+func (o *observed) OldToken(string, string)           {}
 
 func (o *observed) last() string {
 	o.mu.Lock()

@@ -62,6 +62,12 @@ var copiedTables = []table{
 	{name: "login_attempts", key: "tenant, user_id", columns: []column{
 		{"tenant", text}, {"user_id", text}, {"n", number}, {"at", number},
 	}},
+	{name: "imported_credentials", key: "tenant, user_id", columns: []column{
+		{"tenant", text}, {"user_id", text}, {"salt", text},
+	}},
+	{name: "old_tokens", key: "tenant, id", columns: []column{
+		{"tenant", text}, {"id", text}, {"user_id", text}, {"expires_at", number}, {"used_at", number}, {"session", text},
+	}},
 	{name: "grants", key: "tenant, user_id, permission, elevated", columns: []column{
 		{"tenant", text}, {"user_id", text}, {"permission", text}, {"elevated", truth},
 	}},

@@ -52,6 +52,7 @@ type DB interface {
 	session.EventStore
 	session.PolicyStore
 	session.APIKeyStore
+	session.MovingStore
 	directory.Source
 	token.KeyStore
 	ModuleStore
