@@ -31,6 +31,26 @@ func install(t *testing.T, db DB, c *clock) {
 	must(t, db.AppendEvents(as(t.Context()), audit.Event{
 		Kind: audit.LoginFailed, Tenant: "diku", UserID: bob, Reason: "wrong password", Detail: map[string]string{"left": "4", "ø": "<&>"},
 	}))
+	installTrail(t, db, c)
+}
+
+// installTrail leaves a chain with a checkpoint, and a sink that refused one event.
+func installTrail(t *testing.T, db DB, c *clock) {
+	t.Helper()
+	ctx := t.Context()
+	for n := 1; n > 0; {
+		var err error
+		n, err = db.Seal(ctx, 100)
+		must(t, err)
+	}
+	head, err := db.ChainHead(ctx)
+	must(t, err)
+	must(t, db.SaveCheckpoint(ctx, audit.Checkpoint{
+		N: head.N, Seq: head.Seq, Hash: head.Hash, At: kept(c.Now()), Swept: kept(c.Now().Add(-time.Hour)), Key: "k", Signature: []byte{0, 0xff, '\''},
+	}))
+	_, _, err = db.LeaseSink(ctx, "webhook", "node", time.Minute)
+	must(t, err)
+	must(t, ignore(db.AdvanceSink(ctx, "webhook", "node", head.N, []audit.DeadLetter{{N: head.N, Why: "refused for good: status 422"}})))
 }
 
 func installDirectory(t *testing.T, db DB) {

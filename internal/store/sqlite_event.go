@@ -10,8 +10,12 @@ import (
 	"github.com/counterfoil/counterfoil/internal/session"
 )
 
-const insertEvent = `INSERT INTO events (at, kind, tenant, session, user_id, actor_kind, actor_name, actor_user_id, address,
-	user_agent, request_id, reason, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)`
+// insertEvent never gives a number again: the engine would, once the newest event
+// is swept, and the chain knows that number as another event's.
+const insertEvent = `INSERT INTO events (seq, at, kind, tenant, session, user_id, actor_kind, actor_name, actor_user_id, address,
+	user_agent, request_id, reason, detail)
+	VALUES (1 + max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(seq) FROM event_chain), 0)),
+		?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)`
 
 // AppendEvents writes events of their own.
 func (s *SQLite) AppendEvents(ctx context.Context, events ...audit.Event) error {
