@@ -62,6 +62,9 @@ func OfSealed(s *Sealed) Record {
 		r = ofEvent(RecordEvent, &s.Event)
 	}
 	r.N, r.Seq, r.Time, r.Passing, r.Gone = s.N, s.Seq, s.At.UTC(), s.Passing, s.Gone
+	if !s.Gone && !s.Event.Time.Equal(s.At) {
+		r.Time = time.Time{} // they cannot both be what was sealed, and neither is believed
+	}
 	r.Digest, r.Hash = hex.EncodeToString(s.Digest[:]), hex.EncodeToString(s.Hash[:])
 	return r
 }

@@ -56,7 +56,7 @@ const (
 	eventsByTenant  = `SELECT ` + eventColumns + ` FROM events INDEXED BY events_tenant WHERE tenant = ?1 AND ?2 = '' AND ?3 = '' AND ?4 = ''` + eventsRest
 	eventsAll       = `SELECT ` + eventColumns + ` FROM events NOT INDEXED WHERE ?1 = '' AND ?2 = '' AND ?3 = '' AND (?4 = '' OR kind = ?4)` + eventsRest
 
-	eventsRest = ` AND seq < ?5 ORDER BY seq DESC LIMIT ?6`
+	eventsRest = ` AND seq < ?5 AND at >= ?7 AND at < ?8 ORDER BY seq DESC LIMIT ?6`
 )
 
 // Events reads events, newest first.
@@ -76,7 +76,7 @@ func (s *SQLite) Events(ctx context.Context, f session.EventFilter) ([]audit.Eve
 	if before <= 0 {
 		before = math.MaxInt64
 	}
-	return list(ctx, s, query, scanEvent, f.Tenant, f.UserID, f.Session, string(f.Kind), before, pageSize(f.Limit))
+	return list(ctx, s, query, scanEvent, f.Tenant, f.UserID, f.Session, string(f.Kind), before, pageSize(f.Limit), micro(f.Since), endless(f.Until))
 }
 
 func scanEvent(stmt *sqlite.Stmt) (audit.Event, error) {

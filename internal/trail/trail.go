@@ -37,7 +37,7 @@ type Store interface {
 
 // Observer hears what there is to count. Lag is in events.
 type Observer interface {
-	Sealed(head int64, waiting bool, err error)
+	Sealed(head int64, err error)
 	SinkDelivered(sink string, n int, lag int64)
 	SinkFailed(sink string)
 	SinkDead(sink string, n int)
@@ -172,12 +172,12 @@ func (t *Trail) Seal(ctx context.Context) error {
 	for {
 		n, err := t.Store.Seal(ctx, roundLimit)
 		if err != nil {
-			t.Observe.Sealed(0, true, err)
+			t.Observe.Sealed(0, err)
 			return err
 		}
 		if n < roundLimit {
 			head, err := t.Store.ChainHead(ctx)
-			t.Observe.Sealed(head.N, false, err)
+			t.Observe.Sealed(head.N, err)
 			return err
 		}
 	}
@@ -242,6 +242,14 @@ func (t *Trail) prune(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// Reader reads the log out of a store.
+type Reader struct{ Store }
+
+// Page is the function Page.
+func (r Reader) Page(ctx context.Context, after int64) ([]audit.Record, int64, error) {
+	return Page(ctx, r.Store, after)
 }
 
 // pageSize is how many links are read at a time.
