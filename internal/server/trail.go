@@ -141,13 +141,16 @@ func (s *Server) openTrail(ctx context.Context) error {
 }
 
 // anchor keeps a checkpoint beside the database, where whoever only writes to that
-// cannot delete it. One that is there and vouches for more is never replaced.
-func (s *Server) anchor(c audit.Checkpoint) error {
+// cannot delete it. One that the chain does not bear out is not replaced: it is the
+// proof that something was cut off.
+func (s *Server) anchor(ctx context.Context, c audit.Checkpoint) error {
 	file := AnchorFile(s.config.Data)
-	if text, err := os.ReadFile(file); err == nil {
-		if r, err := audit.ParseRecord(text); err == nil && r.N > c.N {
-			return nil
-		}
+	text, err := os.ReadFile(file)
+	if err == nil {
+		err = s.bearsOut(ctx, text, &c)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%s: %w", file, err)
 	}
 	r := audit.OfCheckpoint(&c)
 	line, err := r.AppendLine(nil)
@@ -155,6 +158,26 @@ func (s *Server) anchor(c audit.Checkpoint) error {
 		return err
 	}
 	return replaceFile(file, line)
+}
+
+// bearsOut is whether the chain still has what a checkpoint of an earlier time says.
+func (s *Server) bearsOut(ctx context.Context, text []byte, newest *audit.Checkpoint) error {
+	r, err := audit.ParseRecord(text)
+	if err != nil {
+		return err
+	}
+	kept, err := r.Checkpoint()
+	if err != nil {
+		return err
+	}
+	links, err := s.db.Chain(ctx, kept.N-1, 1)
+	if err != nil {
+		return err
+	}
+	if kept.N > newest.N || len(links) > 0 && links[0].N == kept.N && links[0].Hash != kept.Hash {
+		return errors.New("the audit log lacks records that were signed: if the database was restored, move this file away; if not, `counterfoil audit verify` tells more")
+	}
+	return nil
 }
 
 // trailMetrics count what becomes of the audit log. A sink's name has the node's in

@@ -60,7 +60,7 @@ type Trail struct {
 	// what time all are deleted; 0 is never.
 	KeepPassing, Keep time.Duration
 	// Anchored keeps a checkpoint outside of the database; nil keeps none.
-	Anchored func(audit.Checkpoint) error
+	Anchored func(context.Context, audit.Checkpoint) error
 	Sinks    []*Sink
 
 	signed  audit.Checkpoint
@@ -196,7 +196,7 @@ func (t *Trail) Sign(ctx context.Context) error {
 	now := t.Now().UTC().Truncate(time.Microsecond)
 	if newest.N == head.N && now.Sub(newest.At) < resignAfter {
 		t.signed = newest
-		return t.anchor(newest)
+		return t.anchor(ctx, newest)
 	}
 	if newest.N > head.N {
 		// Links are missing that were vouched for. A checkpoint over what is left
@@ -209,14 +209,14 @@ func (t *Trail) Sign(ctx context.Context) error {
 		return err
 	}
 	t.signed = c
-	return t.anchor(c)
+	return t.anchor(ctx, c)
 }
 
-func (t *Trail) anchor(c audit.Checkpoint) error {
+func (t *Trail) anchor(ctx context.Context, c audit.Checkpoint) error {
 	if t.Anchored == nil {
 		return nil
 	}
-	return t.Anchored(c)
+	return t.Anchored(ctx, c)
 }
 
 func (t *Trail) swept(now time.Time) time.Time {
