@@ -114,6 +114,7 @@ func (t *Trail) Close(ctx context.Context) {
 			t.Log.WarnContext(ctx, "the audit log was not sealed at the end, the next start does it", "error", err)
 		}
 		for _, s := range t.Sinks {
+			s.report(last, s.bring(last)) // what is left waits for the next start
 			s.Out.Close()
 		}
 	})
