@@ -32,7 +32,7 @@ type commands struct {
 	Key        keyCommand        `cmd:"" help:"See and rotate keys."`
 	APIKey     apiKeyCommand     `cmd:"" name:"api-key" help:"Keys of partners: make, import from edge modules, rotate, revoke."`
 	Policy     policyCommand     `cmd:"" help:"See and set lifetimes and the refresh rule, for a tenant, a client or a user."`
-	Audit      auditCommand       `cmd:"" help:"Search the audit log, export it, verify that nobody has altered it."`
+	Audit      auditCommand      `cmd:"" help:"Search the audit log, export it, verify that nobody has altered it."`
 	Curl       curlCommand       `cmd:"" help:"Run curl with a session that is kept: logs in once, renews by itself."`
 	Store      storeCommand      `cmd:"" help:"Move a whole installation between SQLite and PostgreSQL; tell the program that its database was restored."`
 	Migrate    migrateCommand    `cmd:"" help:"Bring the database to this version's schema, and stop."`

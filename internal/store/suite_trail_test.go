@@ -29,7 +29,7 @@ var trailTests = map[string]func(*testing.T, bench, engine){
 
 type unobserved struct{}
 
-func (unobserved) Sealed(int64, error)        {}
+func (unobserved) Sealed(int64, error)              {}
 func (unobserved) SinkDelivered(string, int, int64) {}
 func (unobserved) SinkFailed(string)                {}
 func (unobserved) SinkDead(string, int)             {}

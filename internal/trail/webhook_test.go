@@ -14,7 +14,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/audit"
 )
 
-var one = audit.Record{Type: audit.RecordEvent, N: 7, Seq: 9, Hash: strings.Repeat("ab", 32), Kind: audit.SessionRevoked, Tenant: "diku"}
+var one = audit.Record{Type: audit.RecordEvent, N: 7, Seq: 9, Hash: strings.Repeat("ab", 32), Kind: audit.SessionRevoked, CAEP: audit.SessionRevoked.CAEP(), Tenant: "diku"}
 
 func TestWebhookIsSignedAndRefusalsAreTold(t *testing.T) {
 	status := http.StatusNoContent
