@@ -30,6 +30,7 @@ type commands struct {
 	Key        keyCommand        `cmd:"" help:"See and rotate keys."`
 	APIKey     apiKeyCommand     `cmd:"" name:"api-key" help:"Keys of partners: make, import from edge modules, rotate, revoke."`
 	Policy     policyCommand     `cmd:"" help:"See and set lifetimes and the refresh rule, for a tenant, a client or a user."`
+	Audit      auditCommand      `cmd:"" help:"Search the audit log, export it, verify that nobody has altered it."`
 	Drill      drillCommand      `cmd:"" help:"Play a theft, a lost answer, a revocation and a lost key against the running program, in a tenant of its own."`
 	Curl       curlCommand       `cmd:"" help:"Run curl with a session that is kept: logs in once, renews by itself."`
 	Import     importCommand     `cmd:"" help:"Take over from FOLIO's modules: passwords of mod-login, refresh tokens of mod-authtoken."`

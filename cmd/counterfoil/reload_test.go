@@ -12,13 +12,13 @@ import (
 	"github.com/counterfoil/counterfoil/internal/server"
 )
 
-// lines is a log that several goroutines write.
-type lines struct {
+// sharedLog is a log that several goroutines write.
+type sharedLog struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (l *lines) Write(b []byte) (int, error) {
+func (l *sharedLog) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.Write(b)
@@ -34,7 +34,7 @@ func TestAFaultyConfigurationIsNotTakenOver(t *testing.T) {
 		}
 	}
 	write("")
-	out := new(lines)
+	out := new(sharedLog)
 	p := &program{ctx: t.Context(), errors: out, environ: func(string) (string, bool) { return "", false }}
 	c := &serveCommand{Config: file}
 	config, err := c.load(p)

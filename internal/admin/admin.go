@@ -68,6 +68,8 @@ type Handler struct {
 	// Operator lets a caller pass whose access token has a permission, or answers
 	// why not. It is for what may be delegated; nil delegates nothing.
 	Operator func(w http.ResponseWriter, r *http.Request, permission string) bool
+	// Trail is where the chain over the events is read from.
+	Trail Trail
 	// Log gets the faults that callers are not told; nil discards them.
 	Log *slog.Logger
 }
@@ -112,6 +114,7 @@ func (h *Handler) Mount(mux *http.ServeMux) {
 		mux.Handle(pattern, h.guarded(serve))
 	}
 	h.mountAPIKeys(mux)
+	h.mountTrail(mux)
 	mux.Handle("POST /counterfoil/bootstrap", h.answered(h.bootstrap))
 	mux.Handle("/counterfoil/", h.guarded(func(http.ResponseWriter, *http.Request) error {
 		return &problem{http.StatusNotFound, "not_found", "there is nothing here, or not with this method"}

@@ -235,12 +235,24 @@ func (h *Handler) listEvents(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	since, err := moment(r, "since")
+	if err != nil {
+		return err
+	}
+	until, err := moment(r, "until")
+	if err != nil {
+		return err
+	}
 	events, err := h.Sessions.Events.Events(r.Context(), session.EventFilter{
 		Tenant: q.Get("tenant"), UserID: q.Get("userId"), Session: q.Get("session"), Kind: audit.Kind(q.Get("kind")),
-		Before: int64(before), Limit: limit,
+		Since: since, Until: until, Before: int64(before), Limit: limit,
 	})
 	if err != nil {
 		return err
 	}
-	return answer(w, http.StatusOK, map[string]any{"events": viewEvents(events)})
+	found := map[string]any{"events": viewEvents(events)}
+	if len(events) == limit {
+		found["before"] = events[limit-1].Seq // where the next page begins
+	}
+	return answer(w, http.StatusOK, found)
 }

@@ -31,6 +31,7 @@ func (c *Config) Check() []error {
 	faults = append(faults, c.checkDirectory()...)
 	faults = append(faults, c.checkMode()...)
 	faults = append(faults, c.Authtoken.check()...)
+	faults = append(faults, c.checkAudit()...)
 	for _, l := range []struct{ name, address string }{
 		{"listen", c.Listen}, {"internal_listen", c.InternalListen}, {"admin_listen", c.AdminListen},
 	} {

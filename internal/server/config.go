@@ -84,6 +84,9 @@ type Config struct {
 		Exempt []string `yaml:"exempt_networks" doc:"networks in which many people share one address, such as a library behind a translating router: there, failed logins are limited per user and tenant only"`
 	} `yaml:"login"`
 
+	// Audit is what becomes of the audit log.
+	Audit AuditSettings `yaml:"audit"`
+
 	Log struct {
 		Level  string `yaml:"level" default:"info" doc:"debug, info, warn or error; debug logs each request"`
 		Format string `yaml:"format" default:"json" doc:"json or text"`
@@ -213,6 +216,7 @@ func (c *Config) SetDefaults() {
 	fill(&c.Log.Level, "info")
 	fill(&c.Log.Format, "json")
 	fill(&c.Directory.Source, "local")
+	c.Audit.setDefaults()
 	for _, one := range []struct {
 		field *session.Duration
 		value time.Duration

@@ -28,6 +28,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/session"
 	"github.com/counterfoil/counterfoil/internal/store"
 	"github.com/counterfoil/counterfoil/internal/token"
+	"github.com/counterfoil/counterfoil/internal/trail"
 )
 
 // Server is the program as a value: Open it, Serve until the context ends, and
@@ -45,6 +46,7 @@ type Server struct {
 	gateway  *gateway.Gateway
 	admin    *admin.Handler
 	marker   *marker
+	trail    *trail.Trail // nil in commands
 	recovery *folio.Recovery
 
 	listeners   map[string]net.Listener
@@ -71,6 +73,9 @@ func Open(ctx context.Context, c *Config) (_ *Server, err error) {
 		return nil, err
 	}
 	s.durability(ctx)
+	if err := s.openTrail(ctx); err != nil {
+		return nil, err
+	}
 	if err := s.loadCertificate(); err != nil {
 		return nil, err
 	}
@@ -125,7 +130,7 @@ func OpenOffline(ctx context.Context, c *Config) (_ *Server, err error) {
 	s.metrics.node(s)
 	s.admin = &admin.Handler{
 		Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Store: s.db, Now: s.db.Now,
-		Token: newAdminToken(), Log: log,
+		Token: newAdminToken(), Log: log, Trail: trail.Reader{Store: s.db},
 		Bootstrap: &admin.Bootstrap{File: filepath.Join(c.Data, "bootstrap"), Now: s.db.Now},
 	}
 	if s.borrowed != nil {
@@ -297,6 +302,9 @@ func (s *Server) Close(ctx context.Context) error {
 	}
 	if s.sessions != nil {
 		faults = append(faults, s.sessions.Close(ctx))
+	}
+	if s.trail != nil {
+		s.trail.Close(ctx)
 	}
 	if s.marker != nil {
 		s.marker.end(ctx)

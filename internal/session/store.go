@@ -166,6 +166,8 @@ type EventStore interface {
 type EventFilter struct {
 	Tenant, UserID, Session string
 	Kind                    audit.Kind
+	// Since and Until bound the time, the later one excluded; zero is no bound.
+	Since, Until time.Time
 	// Before continues: only events with a smaller number, 0 for the newest.
 	Before int64
 	// Limit is 1 to 1000; 0 is 100.

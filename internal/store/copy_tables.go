@@ -164,6 +164,18 @@ var copiedTables = []table{
 		{"reason", text},
 		{"detail", text},
 	}},
+	{name: "event_chain", key: "n", columns: []column{
+		{"n", number}, {"seq", number}, {"at", number}, {"passing", truth}, {"digest", raw}, {"hash", raw},
+	}},
+	{name: "event_checkpoints", key: "n", columns: []column{
+		{"n", number}, {"seq", number}, {"hash", raw}, {"at", number}, {"swept", number}, {"key_id", text}, {"signature", raw},
+	}},
+	{name: "event_sinks", key: "name", columns: []column{
+		{"name", text}, {"n", number}, {"holder", text}, {"until", number},
+	}},
+	{name: "event_dead_letters", key: "sink, n", columns: []column{
+		{"sink", text}, {"n", number}, {"at", number}, {"why", text},
+	}},
 	// The marks go along, or the nodes would take the copy for another database
 	// than the one that they remember.
 	{name: "marks", key: "incarnation", made: "n = 1 AND at = 0", columns: []column{

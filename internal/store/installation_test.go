@@ -31,6 +31,37 @@ func install(t *testing.T, db DB, c *clock) {
 	must(t, db.AppendEvents(as(t.Context()), audit.Event{
 		Kind: audit.LoginFailed, Tenant: "diku", UserID: bob, Reason: "wrong password", Detail: map[string]string{"left": "4", "ø": "<&>"},
 	}))
+	installTrail(t, db, c)
+}
+
+// installMoving leaves a password that was mod-login's, and a refresh token that
+// was mod-authtoken's.
+func installMoving(t *testing.T, db DB) {
+	t.Helper()
+	ctx := as(t.Context())
+	must(t, ignore(db.ImportCredential(ctx, session.ImportedCredential{Tenant: "diku", UserID: bob, Salt: "AA", Encoded: "imported"}, "", importEvent)))
+	token := session.OldToken{ID: oldJTI, UserID: alice, Expires: kept(db.Now().Add(time.Hour)).Truncate(time.Second)}
+	_, _, err := db.ImportOldTokens(ctx, "diku", []session.OldToken{token}, movedEvent)
+	must(t, err)
+}
+
+// installTrail leaves a chain with a checkpoint, and a sink that refused one event.
+func installTrail(t *testing.T, db DB, c *clock) {
+	t.Helper()
+	ctx := t.Context()
+	for n := 1; n > 0; {
+		var err error
+		n, err = db.Seal(ctx, 100)
+		must(t, err)
+	}
+	head, err := db.ChainHead(ctx)
+	must(t, err)
+	must(t, db.SaveCheckpoint(ctx, audit.Checkpoint{
+		N: head.N, Seq: head.Seq, Hash: head.Hash, At: kept(c.Now()), Swept: kept(c.Now().Add(-time.Hour)), Key: "k", Signature: []byte{0, 0xff, '\''},
+	}))
+	_, _, err = db.LeaseSink(ctx, "webhook", "node", time.Minute)
+	must(t, err)
+	must(t, ignore(db.AdvanceSink(ctx, "webhook", "node", head.N, []audit.DeadLetter{{N: head.N, Why: "refused for good: status 422"}})))
 }
 
 func installDirectory(t *testing.T, db DB) {
@@ -56,6 +87,7 @@ func installDirectory(t *testing.T, db DB) {
 		must(t, db.CreateUser(ctx, one.User, one.Grants, one.encoded, audit.Event{Kind: audit.UserCreated, Tenant: "diku", UserID: one.User.ID}))
 	}
 	installPasswords(t, db)
+	installMoving(t, db)
 	set := directory.PermissionSet{Name: "librarian", DisplayName: "Librarian", Description: "at the desk", Sub: []string{"orders.all", "x"}, ElevatedOnly: true}
 	must(t, db.SavePermissionSet(ctx, "diku", set, audit.Event{Kind: audit.PermissionChanged, Tenant: "diku"}))
 	ttl, n := session.Duration(5*time.Minute), 7

@@ -208,8 +208,10 @@ func (p *postgresCopy) insert(ctx context.Context, t *table, next func() ([]any,
 // commit lets the numbers go on after the highest that was copied, and the
 // planner know how large the tables have become.
 func (p *postgresCopy) commit(ctx context.Context) error {
-	for _, t := range []string{"sessions", "events"} {
-		err := p.exec(ctx, `SELECT setval(pg_get_serial_sequence('`+t+`', 'seq'), max(seq)) FROM `+t+` HAVING max(seq) IS NOT NULL`)
+	for t, numbers := range map[string]string{
+		"sessions": `sessions`, "events": `(SELECT seq FROM events UNION ALL SELECT seq FROM event_chain) AS all_events`,
+	} {
+		err := p.exec(ctx, `SELECT setval(pg_get_serial_sequence('`+t+`', 'seq'), max(seq)) FROM `+numbers+` HAVING max(seq) IS NOT NULL`)
 		if err != nil {
 			return err
 		}

@@ -221,7 +221,9 @@ const (
 	pgSweepExpired = `DELETE FROM sessions WHERE id = ANY(ARRAY(SELECT id FROM sessions
 		WHERE ended_at = 0 AND absolute_expiry >= $3 AND absolute_expiry < $1 ORDER BY absolute_expiry LIMIT $2 FOR UPDATE SKIP LOCKED))
 		RETURNING id, absolute_expiry`
-	pgSweepEvents = `DELETE FROM events WHERE session = ANY($1::text[]) AND session <> ''`
+	// pgSweepEvents leaves what is younger than the time: the audit log has it
+	// signed that only older events may be missing.
+	pgSweepEvents = `DELETE FROM events WHERE session = ANY($1::text[]) AND session <> '' AND at < $2`
 	// pgSweepRefused is for what strangers cause: without it they could fill the
 	// disk with failed logins.
 	pgSweepRefused = `DELETE FROM events WHERE seq = ANY(ARRAY(SELECT seq FROM events
@@ -297,7 +299,7 @@ func (t *pgTx) sweep(query string, before time.Time, from int64, limit int) (int
 		return err
 	}, query, micro(before), limit, from)
 	if err == nil && len(ids) > 0 {
-		t.later(pgSweepEvents, ids)
+		t.later(pgSweepEvents, ids, micro(before))
 	}
 	return len(ids), next, err
 }

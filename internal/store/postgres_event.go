@@ -74,7 +74,7 @@ const (
 	pgEventsByTenant  = `SELECT ` + eventColumns + ` FROM events WHERE tenant = $1 AND $2 = '' AND $3 = '' AND $4 = ''` + pgEventsRest
 	pgEventsAll       = `SELECT ` + eventColumns + ` FROM events WHERE $1 = '' AND $2 = '' AND $3 = '' AND ($4 = '' OR kind = $4)` + pgEventsRest
 
-	pgEventsRest = ` AND seq < $5 ORDER BY seq DESC LIMIT $6`
+	pgEventsRest = ` AND seq < $5 AND at >= $7 AND at < $8 ORDER BY seq DESC LIMIT $6`
 )
 
 // Events reads events, newest first.
@@ -94,7 +94,7 @@ func (p *Postgres) Events(ctx context.Context, f session.EventFilter) ([]audit.E
 	if before <= 0 {
 		before = math.MaxInt64
 	}
-	return listRows(ctx, p, query, scanEventRow, f.Tenant, f.UserID, f.Session, string(f.Kind), before, pageSize(f.Limit))
+	return listRows(ctx, p, query, scanEventRow, f.Tenant, f.UserID, f.Session, string(f.Kind), before, pageSize(f.Limit), micro(f.Since), endless(f.Until))
 }
 
 func scanEventRow(row pgx.CollectableRow) (e audit.Event, err error) {

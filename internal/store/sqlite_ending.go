@@ -148,8 +148,10 @@ const (
 		UNION ALL
 		SELECT seq, id FROM sessions INDEXED BY sessions_expiry WHERE ended_at = 0 AND absolute_expiry < ?1
 		LIMIT ?2`
-	deleteSession       = `DELETE FROM sessions WHERE seq = ?1`
-	deleteSessionEvents = `DELETE FROM events WHERE session = ?1 AND session <> ''`
+	deleteSession = `DELETE FROM sessions WHERE seq = ?1`
+	// deleteSessionEvents leaves what is younger than the time: the audit log has
+	// it signed that only older events may be missing.
+	deleteSessionEvents = `DELETE FROM events WHERE session = ?1 AND session <> '' AND at < ?2`
 	// deleteRefused is for what strangers cause: without it they could fill
 	// the disk with failed logins.
 	deleteRefused = `DELETE FROM events WHERE seq IN (SELECT seq FROM events INDEXED BY events_refused
@@ -212,7 +214,7 @@ func (t *tx) sweep(before time.Time, limit int) (int, error) {
 		return 0, err
 	}
 	for _, one := range all {
-		if err := t.exec(deleteSessionEvents, one.id.String()); err != nil {
+		if err := t.exec(deleteSessionEvents, one.id.String(), micro(before)); err != nil {
 			return 0, err
 		}
 		if err := t.exec(deleteSession, one.seq); err != nil {

@@ -10,8 +10,12 @@ import (
 	"github.com/counterfoil/counterfoil/internal/session"
 )
 
-const insertEvent = `INSERT INTO events (at, kind, tenant, session, user_id, actor_kind, actor_name, actor_user_id, address,
-	user_agent, request_id, reason, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)`
+// insertEvent never gives a number again: the engine would, once the newest event
+// is swept, and the chain knows that number as another event's.
+const insertEvent = `INSERT INTO events (seq, at, kind, tenant, session, user_id, actor_kind, actor_name, actor_user_id, address,
+	user_agent, request_id, reason, detail)
+	VALUES (1 + max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(seq) FROM event_chain), 0)),
+		?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)`
 
 // AppendEvents writes events of their own.
 func (s *SQLite) AppendEvents(ctx context.Context, events ...audit.Event) error {
@@ -52,7 +56,7 @@ const (
 	eventsByTenant  = `SELECT ` + eventColumns + ` FROM events INDEXED BY events_tenant WHERE tenant = ?1 AND ?2 = '' AND ?3 = '' AND ?4 = ''` + eventsRest
 	eventsAll       = `SELECT ` + eventColumns + ` FROM events NOT INDEXED WHERE ?1 = '' AND ?2 = '' AND ?3 = '' AND (?4 = '' OR kind = ?4)` + eventsRest
 
-	eventsRest = ` AND seq < ?5 ORDER BY seq DESC LIMIT ?6`
+	eventsRest = ` AND seq < ?5 AND at >= ?7 AND at < ?8 ORDER BY seq DESC LIMIT ?6`
 )
 
 // Events reads events, newest first.
@@ -72,7 +76,7 @@ func (s *SQLite) Events(ctx context.Context, f session.EventFilter) ([]audit.Eve
 	if before <= 0 {
 		before = math.MaxInt64
 	}
-	return list(ctx, s, query, scanEvent, f.Tenant, f.UserID, f.Session, string(f.Kind), before, pageSize(f.Limit))
+	return list(ctx, s, query, scanEvent, f.Tenant, f.UserID, f.Session, string(f.Kind), before, pageSize(f.Limit), micro(f.Since), endless(f.Until))
 }
 
 func scanEvent(stmt *sqlite.Stmt) (audit.Event, error) {

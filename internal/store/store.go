@@ -58,6 +58,7 @@ type DB interface {
 	ModuleStore
 	AdminStore
 	MarkStore
+	TrailStore
 	// SchemaVersion is the number of the newest migration.
 	SchemaVersion(ctx context.Context) (int, error)
 	// Now is the clock of the store, as far as this node can tell without asking.

@@ -25,9 +25,11 @@ const (
 	PurposeRefresh = "refresh"
 	// PurposeDerive keys are what Derive makes sub-keys of.
 	PurposeDerive = "derive"
+	// PurposeAudit keys (Ed25519) sign the checkpoints of the audit log.
+	PurposeAudit = "audit"
 )
 
-var purposes = []string{PurposeAccess, PurposeModule, PurposeRefresh, PurposeDerive}
+var purposes = []string{PurposeAccess, PurposeModule, PurposeRefresh, PurposeDerive, PurposeAudit}
 
 // The states of a key, in the order in which it passes through them.
 const (
@@ -52,6 +54,7 @@ var algorithms = map[string]string{
 	PurposeModule:  "HS256",
 	PurposeRefresh: "HMAC-SHA-256",
 	PurposeDerive:  "HKDF-SHA-256",
+	PurposeAudit:   "EdDSA",
 }
 
 // secretSize is the length of every secret in bytes; an Ed25519 key is kept as
@@ -64,13 +67,13 @@ var ErrNoKey = errors.New("no such key")
 // StoredKey is a key as it rests in the store. It holds nothing secret in the
 // clear.
 type StoredKey struct {
-	// ID is unique within the purpose: of access keys the first 16 characters
-	// of the RFC 7638 thumbprint, of refresh keys the number 1 to 255 that is
+	// ID is unique within the purpose: of access and audit keys the first 16
+	// characters of the RFC 7638 thumbprint, of refresh keys the number 1 to 255 that is
 	// in their tokens, of others random text.
 	ID string
 	// Purpose, State and Algorithm are of the constants above.
 	Purpose, State, Algorithm string
-	// Public is the Ed25519 public key of access keys.
+	// Public is the Ed25519 public key of access and audit keys.
 	Public []byte
 	// Wrapped is the secret under the master key, empty once removed.
 	Wrapped []byte
@@ -102,7 +105,7 @@ type KeyInfo struct {
 type key struct {
 	StoredKey
 	secret []byte             // nil if removed
-	signer ed25519.PrivateKey // access
+	signer ed25519.PrivateKey // access, audit
 	mac    *mac               // module: the JWT's signature; refresh: the outer tag
 	number byte               // refresh: the id in the token
 }
@@ -156,10 +159,10 @@ func openKey(stored StoredKey, w *wrapper) (*key, error) {
 		return nil, err
 	}
 	switch k.Purpose {
-	case PurposeAccess:
+	case PurposeAccess, PurposeAudit:
 		k.signer = ed25519.NewKeyFromSeed(k.secret)
 		if public := k.signer[ed25519.SeedSize:]; !equal(public, k.Public) {
-			return nil, fmt.Errorf("stored access key %s has a public half that is not its own: the store was altered", k.ID)
+			return nil, fmt.Errorf("stored %s key %s has a public half that is not its own: the store was altered", k.Purpose, k.ID)
 		}
 	case PurposeModule:
 		k.mac = newMAC(k.secret)
@@ -180,7 +183,7 @@ func newKey(purpose string, others []StoredKey, w *wrapper) (StoredKey, error) {
 	secret := make([]byte, secretSize)
 	rand.Read(secret)
 	switch purpose {
-	case PurposeAccess:
+	case PurposeAccess, PurposeAudit:
 		k.Public = ed25519.NewKeyFromSeed(secret)[ed25519.SeedSize:]
 		k.ID = thumbprint(k.Public)[:16]
 		if strings.HasPrefix(k.ID, "-") {

@@ -17,6 +17,9 @@ const (
 	defaultAccessRetire  = time.Hour + time.Minute
 	defaultModuleRetire  = time.Hour + time.Minute
 	defaultRefreshRetire = 25 * 24 * time.Hour
+	// auditRetire is longer than anybody keeps an audit log: what a key has
+	// signed is to be verified for so long.
+	auditRetire = 20 * 365 * 24 * time.Hour
 )
 
 // Config says how a ring works. Store, Master, Issuer, Audience and Now are
@@ -100,6 +103,7 @@ func OpenRing(ctx context.Context, c Config) (*Ring, error) {
 			PurposeAccess:  orDefault(c.RetireFor.Access, defaultAccessRetire),
 			PurposeModule:  orDefault(c.RetireFor.Module, defaultModuleRetire),
 			PurposeRefresh: orDefault(c.RetireFor.Refresh, defaultRefreshRetire),
+			PurposeAudit:   auditRetire,
 		},
 	}
 	if err := r.Tick(ctx); err != nil {

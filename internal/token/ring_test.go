@@ -23,8 +23,8 @@ func TestTheFirstStartMakesOneKeyForEachPurpose(t *testing.T) {
 		}
 		seen[k.Purpose] = k.Algorithm
 	}
-	want := map[string]string{"access": "EdDSA", "module": "HS256", "refresh": "HMAC-SHA-256", "derive": "HKDF-SHA-256"}
-	if diff := cmp.Diff(want, seen); diff != "" || len(b.Keys()) != 4 {
+	want := map[string]string{"access": "EdDSA", "module": "HS256", "refresh": "HMAC-SHA-256", "derive": "HKDF-SHA-256", "audit": "EdDSA"}
+	if diff := cmp.Diff(want, seen); diff != "" || len(b.Keys()) != 5 {
 		t.Errorf("%d keys\n%s", len(b.Keys()), diff)
 	}
 }
