@@ -67,6 +67,12 @@ func (tenantEndCommand) Help() string {
     counterfoil tenant end-sessions diku --yes`
 }
 
+func (tenantForgetCommand) Help() string {
+	return `Example:
+
+    counterfoil tenant forget diku`
+}
+
 func (userListCommand) Help() string {
 	return `Example:
 
@@ -117,6 +123,12 @@ func (userUngrantCommand) Help() string {
 	return `Example:
 
     counterfoil user ungrant --tenant diku reader orders.item.post`
+}
+
+func (userForgetCommand) Help() string {
+	return `Example:
+
+    counterfoil user forget --tenant diku reader`
 }
 
 func (userDeleteCommand) Help() string {

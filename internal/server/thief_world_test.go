@@ -40,7 +40,8 @@ func onStreet(t *testing.T, seed uint64, story func(*street)) {
 			Listen: "127.0.0.1:0", InternalListen: "127.0.0.1:0", AdminListen: "127.0.0.1:0",
 		}
 		c.Log.Level = "error"
-		c.MarkEvery = 365 * day // moved on every two seconds, it is most of what a day costs
+		// Done every few seconds, these are most of what a day costs.
+		c.MarkEvery, c.Audit.SealEvery, c.Audit.CheckpointEvery = 365*day, session.Duration(365*day), session.Duration(365*day)
 		c.SetDefaults()
 		s, err := Open(context.Background(), c)
 		if err != nil {
