@@ -112,9 +112,9 @@ func (s *swapper) do(ctx context.Context, id token.SessionID, decide func(now ti
 	return done, err
 }
 
-// answerAll tells callers that their updates were not made. They go the long way
+// answerAll answers callers. Those whose update was not made go the long way,
 // unless there is an error.
-func answerAll[K comparable](waiting map[K]*swap, err error) {
+func answerAll(waiting map[token.SessionID]*swap, err error) {
 	for _, w := range waiting {
 		w.err = err
 		w.answer <- struct{}{}
@@ -237,9 +237,9 @@ func (s *swapper) write(batch []*swap) {
 		}
 		return err
 	}
-	again, err := s.trip(one, true)
+	long, err := s.trip(one, true)
 	for _, w := range made {
-		w.made = !again && err == nil
+		w.made = !long && err == nil
 		s.learn(w)
 	}
 	for _, w := range waiting {
