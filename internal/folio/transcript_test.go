@@ -161,22 +161,33 @@ func (p *player) receive(a answer) {
 	}
 }
 
-// secrets are what differs each time, a group of its own for each kind.
-var secrets = regexp.MustCompile(`\b(?:` +
-	`(?P<access>eyJ[\w-]+\.[\w-]+\.[\w-]+)|(?P<refresh>cfrt_[\w-]+)|` +
-	`(?P<session>[0-9a-f]{8}-[0-9a-f-]{27})|(?P<page>cursor=[^"]+)|(?P<request>\d{6}/[\w;/-]+)|` +
-	`(?P<heal>[\w-]{27})|(?P<device>[\w-]{43}))(?:\b|$)`)
+// secrets are what differs each time. A run of base64url is taken whole: it
+// may begin and end with a hyphen, which is no word's boundary.
+var secrets = regexp.MustCompile(`eyJ[\w-]+\.[\w-]+\.[\w-]+|cursor=[^"]+|\d{6}/[\w;/-]+|[\w-]{27,}`)
+
+// kindOf names a secret, and is empty for what only looks like one.
+func kindOf(value string) string {
+	switch {
+	case value == adminID, value == readerID:
+		return ""
+	case strings.HasPrefix(value, "eyJ"):
+		return "access"
+	case strings.HasPrefix(value, "cfrt_"):
+		return "refresh"
+	case strings.HasPrefix(value, "cursor="):
+		return "page"
+	case strings.Contains(value, "/"):
+		return "request"
+	}
+	// A session's UUID, a healing nonce of 20 bytes, a device's secret of 32.
+	return map[int]string{36: "session", 27: "heal", 43: "device"}[len(value)]
+}
 
 func (p *player) hide(text string) string {
 	return secrets.ReplaceAllStringFunc(text, func(value string) string {
-		if value == adminID || value == readerID {
+		kind := kindOf(value)
+		if kind == "" {
 			return value
-		}
-		kind := ""
-		for i, match := range secrets.FindStringSubmatch(value)[1:] {
-			if match != "" {
-				kind = secrets.SubexpNames()[i+1]
-			}
 		}
 		for n := 1; ; n++ {
 			name := fmt.Sprintf("%s %d", kind, n)

@@ -210,7 +210,7 @@ describe("the page of the demonstration", { skip: missing() }, () => {
     assert.match(await demo.text("#calls").catch(() => demo.page.locator("#calls").textContent()) ?? "", /^[1-9]\d* answered, 0 failed$/);
     assert.deepEqual(demo.reports, []);
     // The browser itself notes each answer that a misfortune costs.
-    const explained = /^Failed to load resource: (net::ERR_EMPTY_RESPONSE|.* status of (422|503) .*) \/authn\/refresh$|^Failed to load resource: .* status of 401 .* \/orders$/;
+    const explained = /^Failed to load resource: (net::ERR_EMPTY_RESPONSE|.* status of (422|503) .*) \/authn\/refresh$|^Failed to load resource: .* status of 401 .* \/(orders|authn\/sessions\/_self)$/;
     assert.deepEqual(demo.errors.filter((error) => !explained.test(error)), []);
   });
 
