@@ -49,7 +49,7 @@ var proxies = map[string]struct {
 		if err != nil {
 			t.Fatal(err)
 		}
-		write(t, file, "{\n\tadmin off\n\tpersist_config off\n}\n"+string(text))
+		write(t, file, "{\n\tadmin off\n}\n"+string(text))
 		return exec.Command("caddy", "run", "--adapter", "caddyfile", "--config", file)
 	}},
 }
