@@ -52,7 +52,7 @@ fmt:
 docs: ## what is generated from the code
 	go run ./cmd/counterfoil config reference > docs/configuration.md
 
-bench: ## side by side with bare net/http on this machine, as a table with ratios
+bench: proxies ## side by side with bare net/http on this machine, as a table with ratios
 	go run ./bench
 
 bench-postgres: ## the same on a PostgreSQL that it starts itself, with what a refresh costs it
