@@ -1,0 +1,99 @@
+package console
+
+import (
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/audit"
+	"github.com/counterfoil/counterfoil/internal/directory"
+	"github.com/counterfoil/counterfoil/internal/session"
+	"github.com/counterfoil/counterfoil/internal/token"
+)
+
+// overviewPage is the first page.
+type overviewPage struct {
+	Now    time.Time
+	Nodes  []nodeRow
+	Keys   []token.KeyInfo
+	Events []audit.Event
+	// Trusted is whether this node has heard of all changes lately.
+	Trusted bool
+}
+
+// nodeRow is a node and how far behind it is.
+type nodeRow struct {
+	session.Node
+	Behind time.Duration
+}
+
+// notable are the events that the overview lists: what an operator should look
+// into.
+var notable = []audit.Kind{
+	audit.RefreshReuse, audit.TagMismatch, audit.GenerationAhead, audit.ClockBackwards, audit.StoreTurnedBack, audit.UserBlocked,
+	audit.TenantEnded, audit.KeyChanged, audit.PolicyChanged,
+}
+
+// shown is how many of them.
+const shown = 10
+
+func (h *Handler) overview(v *visit) error {
+	p, err := h.present(v)
+	if err != nil {
+		return err
+	}
+	return h.render(v, "overview", p)
+}
+
+// live is what the overview asks again and again.
+func (h *Handler) live(v *visit) error {
+	p, err := h.present(v)
+	if err != nil {
+		return err
+	}
+	return h.part(v, "overview", "live", p)
+}
+
+func (h *Handler) present(v *visit) (p overviewPage, err error) {
+	ctx := v.r.Context()
+	p.Now = h.Now()
+	p.Trusted = h.Sessions.Trusted(p.Now)
+	nodes, err := h.Sessions.Cluster.Nodes(ctx)
+	if err != nil {
+		return p, err
+	}
+	for _, n := range nodes {
+		p.Nodes = append(p.Nodes, nodeRow{n, max(0, p.Now.Sub(n.HeardAt)).Round(time.Millisecond)})
+	}
+	for _, k := range h.Tokens.Keys() {
+		if k.State == "active" {
+			p.Keys = append(p.Keys, k)
+		}
+	}
+	for _, kind := range notable {
+		some, err := h.Sessions.Events.Events(ctx, session.EventFilter{Kind: kind, Limit: shown})
+		if err != nil {
+			return p, err
+		}
+		p.Events = append(p.Events, some...)
+	}
+	p.Events = newest(p.Events, shown)
+	return p, nil
+}
+
+// modulePage is the page of modules.
+type modulePage struct {
+	Tenants []directory.Tenant
+	Tenant  string
+	Routes  []Route
+}
+
+func (h *Handler) modules(v *visit) error {
+	p := modulePage{Tenant: v.r.URL.Query().Get("tenant")}
+	var err error
+	if p.Tenants, err = h.Users.Tenants(v.r.Context()); err != nil {
+		return err
+	}
+	if p.Tenant != "" {
+		p.Routes = h.Routes(p.Tenant)
+	}
+	return h.render(v, "modules", p)
+}
