@@ -28,6 +28,7 @@ import (
 // Store is what the console reads beyond the use cases of session.
 type Store interface {
 	session.PolicyStore
+	session.UsageStore
 	// ListUsers reads users in the order of their names, after a name.
 	ListUsers(ctx context.Context, tenant, after string, limit int) ([]directory.User, error)
 }

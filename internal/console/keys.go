@@ -17,7 +17,7 @@ type keyPurpose struct {
 
 // purposes are what keys are for, in words.
 var purposes = map[string]string{
-	"access": "signs access tokens", "module": "signs modules' tokens", "refresh": "tags refresh tokens", "audit": "signs the audit log's checkpoints",
+	"access": "signs access tokens", "module": "signs modules' tokens", "refresh": "tags refresh tokens", "audit": "signs the audit log's checkpoints", "derive": "makes the secrets of sessions and nonces",
 }
 
 func (h *Handler) keys(v *visit) error {

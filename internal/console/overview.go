@@ -15,6 +15,8 @@ type overviewPage struct {
 	Nodes  []nodeRow
 	Keys   []token.KeyInfo
 	Events []audit.Event
+	// Hour and Month are the plots.
+	Hour, Month []plot
 	// Trusted is whether this node has heard of all changes lately.
 	Trusted bool
 }
@@ -76,6 +78,13 @@ func (h *Handler) present(v *visit) (p overviewPage, err error) {
 		p.Events = append(p.Events, some...)
 	}
 	p.Events = newest(p.Events, shown)
+	for into, series := range map[*[]plot]session.UsageSeries{&p.Hour: session.LastHour, &p.Month: session.LastMonth} {
+		kept, err := h.Store.Usage(ctx, series)
+		if err != nil {
+			return p, err
+		}
+		*into = plots(series.Whole(kept, p.Now))
+	}
 	return p, nil
 }
 

@@ -368,3 +368,30 @@ func TestConsoleModules(t *testing.T) {
 	d.see("/console/modules").want(t, 200, "Choose a tenant")
 	d.see("/console/modules?tenant=diku").want(t, 200, "/orders", "mod-orders-1.0.0", "orders.collection.get", "users.item.get")
 }
+
+// What was counted is stored when the program ends, and what another program
+// shows is the sum of both.
+func TestConsolePlotsWhatWasStored(t *testing.T) {
+	d := openDesk(t, "counterfoil.console.get")
+	for range 2 {
+		tokens := d.login()
+		d.refresh(tokens.Refresh)
+		d.refresh(tokens.Refresh) // a retry
+		d.must(d.Sessions().Logout(context.Background(), tokens.Refresh))
+		d.close()
+		d.start()
+	}
+	d.logIn()
+	kept, err := d.Store().Usage(t.Context(), session.LastMonth)
+	d.must(err)
+	var u session.Usage
+	for _, one := range kept {
+		u.Refreshes += one.Refreshes
+		u.Retries += one.Retries
+		u.Ended += one.Ended
+	}
+	if u.Refreshes != 2 || u.Retries != 2 || u.Ended != 2 {
+		t.Errorf("%+v", u)
+	}
+	d.see("/console/").want(t, 200, "Refreshes <strong>2</strong>", "Answers given again <strong>2</strong>", "<svg")
+}

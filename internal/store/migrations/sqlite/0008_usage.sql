@@ -1,0 +1,18 @@
+-- What happened in a while, in rings: a row is written over when its slot comes
+-- again, so the table never grows beyond its slots.
+CREATE TABLE usage (
+    series          TEXT    NOT NULL,
+    slot            INTEGER NOT NULL,
+    begins          INTEGER NOT NULL,
+    live            INTEGER NOT NULL, -- as last counted
+    refreshes       INTEGER NOT NULL,
+    retries         INTEGER NOT NULL,
+    late_recoveries INTEGER NOT NULL,
+    superseded      INTEGER NOT NULL,
+    reuse           INTEGER NOT NULL,
+    logins          INTEGER NOT NULL,
+    logins_failed   INTEGER NOT NULL,
+    ended           INTEGER NOT NULL,
+    behind          INTEGER NOT NULL, -- µs that a node was behind the feed, at most
+    PRIMARY KEY (series, slot)
+) STRICT, WITHOUT ROWID;
