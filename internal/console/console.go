@@ -87,6 +87,8 @@ func (h *Handler) Mount(mux *http.ServeMux) {
 		"GET " + Path + "{$}":                          h.overview,
 		"GET " + Path + "live":                         h.live,
 		"GET " + Path + "sessions":                     h.sessions,
+		"GET " + Path + "ending":                       h.ending,
+		"POST " + Path + "ending":                      h.endMatching,
 		"GET " + Path + "sessions/{id}":                h.session,
 		"POST " + Path + "sessions/{id}/end":           h.endSession,
 		"GET " + Path + "users":                        h.users,

@@ -26,7 +26,7 @@ var titles = map[string][2]string{
 	"login": {"Log in", ""}, "error": {"That did not work", ""}, "overview": {"Overview", ""}, "sessions": {"Sessions", "sessions"},
 	"session": {"Session", "sessions"}, "users": {"Users", "users"}, "user": {"User", "users"}, "policies": {"Policies", "policies"},
 	"keys": {"Keys", "keys"}, "api-keys": {"API keys", "api-keys"}, "audit": {"Audit", "audit"}, "modules": {"Modules", "modules"},
-	"done": {"Done", ""},
+	"done": {"Done", ""}, "ending": {"End sessions", "sessions"},
 }
 
 // parse reads the templates, which are part of the program.

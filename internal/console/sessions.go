@@ -3,7 +3,9 @@ package console
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -39,27 +41,38 @@ type sessionList struct {
 	Problem string
 }
 
-func (h *Handler) sessions(v *visit) error {
-	q := v.r.URL.Query()
-	list := sessionList{Tenant: q.Get("tenant"), User: strings.TrimSpace(q.Get("user")), Client: q.Get("client"), Address: strings.TrimSpace(q.Get("address")), Show: q.Get("show")}
-	var err error
-	if list.Tenants, err = h.Users.Tenants(v.r.Context()); err != nil {
-		return err
+// filter reads what to look for. The list's Problem is why nothing is.
+func (h *Handler) filter(ctx context.Context, q url.Values) (list sessionList, f session.Filter, err error) {
+	list = sessionList{
+		Tenant: q.Get("tenant"), User: strings.TrimSpace(q.Get("user")), Client: strings.TrimSpace(q.Get("client")),
+		Address: strings.TrimSpace(q.Get("address")), Show: q.Get("show"),
 	}
-	filter := session.Filter{
+	f = session.Filter{
 		Tenant: list.Tenant, Client: list.Client, Address: list.Address, Live: list.Show != "all", Cursor: q.Get("cursor"), Limit: pageSize,
 	}
-	if list.User != "" {
-		u, err := h.find(v.r.Context(), list.Tenant, list.User)
-		switch {
-		case list.Tenant == "":
-			list.Problem = "Choose the tenant of the user: names are unique within a tenant only."
-		case errors.Is(err, directory.ErrNotFound), errors.Is(err, directory.ErrInvalid):
-			list.Problem = "There is no such user in this tenant."
-		case err != nil:
-			return err
-		}
-		filter.UserID = u.ID
+	if list.User == "" {
+		return list, f, nil
+	}
+	u, err := h.find(ctx, list.Tenant, list.User)
+	switch {
+	case list.Tenant == "":
+		list.Problem = "Choose the tenant of the user: names are unique within a tenant only."
+	case errors.Is(err, directory.ErrNotFound), errors.Is(err, directory.ErrInvalid):
+		list.Problem = "There is no such user in this tenant."
+	case err != nil:
+		return list, f, err
+	}
+	f.UserID = u.ID
+	return list, f, nil
+}
+
+func (h *Handler) sessions(v *visit) error {
+	list, filter, err := h.filter(v.r.Context(), v.r.URL.Query())
+	if err != nil {
+		return err
+	}
+	if list.Tenants, err = h.Users.Tenants(v.r.Context()); err != nil {
+		return err
 	}
 	if list.Problem == "" {
 		found, err := h.Sessions.List(v.r.Context(), filter)
@@ -152,4 +165,64 @@ func (h *Handler) endSession(v *visit) error {
 		return &fault{http.StatusConflict, "The session was over already."}
 	}
 	return h.ended(v, 1, Path+"sessions/"+row.ID.String(), "the session")
+}
+
+// endingPage asks whether all sessions of a filter should end.
+type endingPage struct {
+	sessionList
+	Count int
+	// More is whether there are more than end at once.
+	More  bool
+	Until string
+	// Mistyped is whether the number was another one.
+	Mistyped bool
+}
+
+// ending shows how many sessions a filter would end.
+func (h *Handler) ending(v *visit) error {
+	return h.askToEnd(v, v.r.URL.Query(), h.Now(), false)
+}
+
+func (h *Handler) askToEnd(v *visit, q url.Values, until time.Time, mistyped bool) error {
+	list, filter, err := h.filter(v.r.Context(), q)
+	if err != nil {
+		return err
+	}
+	if list.Problem != "" {
+		return &fault{http.StatusUnprocessableEntity, list.Problem}
+	}
+	n, err := h.Sessions.CountMatching(v.r.Context(), filter, until)
+	if err != nil {
+		return err
+	}
+	if mistyped {
+		v.w.WriteHeader(http.StatusUnprocessableEntity)
+	}
+	return h.render(v, "ending", endingPage{list, n, n == session.MostAtOnce, until.UTC().Format(time.RFC3339Nano), mistyped})
+}
+
+// endMatching ends them, if the operator has typed how many there are.
+func (h *Handler) endMatching(v *visit) error {
+	if err := v.r.ParseForm(); err != nil {
+		return &fault{http.StatusBadRequest, "The form could not be read."}
+	}
+	until, err := time.Parse(time.RFC3339Nano, v.r.PostForm.Get("until"))
+	if err != nil {
+		return &fault{http.StatusBadRequest, "The form could not be read."}
+	}
+	list, filter, err := h.filter(v.r.Context(), v.r.PostForm)
+	if err != nil {
+		return err
+	}
+	if list.Problem != "" {
+		return &fault{http.StatusUnprocessableEntity, list.Problem}
+	}
+	if typed := strings.TrimSpace(v.r.PostForm.Get("confirm")); typed != v.r.PostForm.Get("count") || typed == "" {
+		return h.askToEnd(v, v.r.PostForm, until, true)
+	}
+	n, err := h.Sessions.EndMatching(v.r.Context(), filter, until)
+	if err != nil {
+		return fmt.Errorf("%d sessions had ended: %w", n, err)
+	}
+	return h.ended(v, n, Path+"sessions?"+string(query("tenant", list.Tenant, "user", list.User, "client", list.Client, "address", list.Address)), "the sessions")
 }

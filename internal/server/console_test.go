@@ -395,3 +395,32 @@ func TestConsolePlotsWhatWasStored(t *testing.T) {
 	}
 	d.see("/console/").want(t, 200, "Refreshes <strong>2</strong>", "Answers given again <strong>2</strong>", "<svg")
 }
+
+func TestConsoleEndsByFilter(t *testing.T) {
+	d := openDesk(t, "counterfoil.all")
+	var tokens []*session.Tokens
+	for range 3 {
+		tokens = append(tokens, d.login())
+	}
+	d.logIn().want(t, 200)
+	d.see("/console/sessions?tenant=diku").want(t, 200, "End all live ones of these")
+	d.see("/console/ending").want(t, 422, "name a tenant")
+	d.see("/console/ending?tenant=diku&user=nobody").want(t, 422, "no such user")
+	d.see("/console/ending?address=203.0.113.9").want(t, 200, "No live session matches")
+	p := d.see("/console/ending?tenant=diku&user=reader&client=folio-api").want(t, 200, "<strong>3</strong> live sessions match")
+	_, rest, _ := strings.Cut(p.text, `name="until" value="`)
+	until, _, _ := strings.Cut(rest, `"`)
+	form := []string{"tenant", "diku", "user", "reader", "client", "folio-api", "until", until, "count", "3", "confirm"}
+	later := d.login()
+	d.press("/console/ending", append(form, "4")...).want(t, 422, "Nothing ended: the number is 3")
+	d.press("/console/ending", append(form, "3")...).want(t, 200, "3 sessions ended.", "Effective on 1/1 nodes")
+	for _, one := range tokens {
+		if d.refresh(one.Refresh).status != 422 {
+			t.Error("a session that matched goes on")
+		}
+	}
+	if d.refresh(later.Refresh).status != 201 {
+		t.Error("a session ended that began after the operator had looked")
+	}
+	d.press("/console/ending", "until", until, "count", "1", "confirm", "1").want(t, 422, "name a tenant")
+}
