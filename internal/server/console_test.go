@@ -292,7 +292,7 @@ func TestConsolePagesOlderSessions(t *testing.T) {
 	_, rest, _ := strings.Cut(p.text, `<a href="/console/sessions?cursor`)
 	href, _, _ := strings.Cut(rest, `"`)
 	next := d.see("/console/sessions?cursor"+strings.ReplaceAll(href, "&amp;", "&")).want(t, 200)
-	if n := strings.Count(next.text, "Session of reader"); n != 10 {
+	if n := strings.Count(next.text, "Show session of reader"); n != 10 {
 		t.Errorf("%d on the second page", n)
 	}
 }
