@@ -27,14 +27,7 @@ type nodeRow struct {
 	Behind time.Duration
 }
 
-// notable are the events that the overview lists: what an operator should look
-// into.
-var notable = []audit.Kind{
-	audit.RefreshReuse, audit.TagMismatch, audit.GenerationAhead, audit.ClockBackwards, audit.StoreTurnedBack, audit.UserBlocked,
-	audit.TenantEnded, audit.KeyChanged, audit.PolicyChanged,
-}
-
-// shown is how many of them.
+// shown is how many notable events the overview lists.
 const shown = 10
 
 func (h *Handler) overview(v *visit) error {
@@ -70,14 +63,9 @@ func (h *Handler) present(v *visit) (p overviewPage, err error) {
 			p.Keys = append(p.Keys, k)
 		}
 	}
-	for _, kind := range notable {
-		some, err := h.Sessions.Events.Events(ctx, session.EventFilter{Kind: kind, Limit: shown})
-		if err != nil {
-			return p, err
-		}
-		p.Events = append(p.Events, some...)
+	if p.Events, err = h.Sessions.Events.Events(ctx, session.EventFilter{Notable: true, Limit: shown}); err != nil {
+		return p, err
 	}
-	p.Events = newest(p.Events, shown)
 	for into, series := range map[*[]plot]session.UsageSeries{&p.Hour: session.LastHour, &p.Month: session.LastMonth} {
 		kept, err := h.Store.Usage(ctx, series)
 		if err != nil {

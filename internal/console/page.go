@@ -2,11 +2,9 @@ package console
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"html/template"
 	"net/url"
-	"slices"
 	"time"
 
 	"github.com/mileusna/useragent"
@@ -158,10 +156,4 @@ func kindWords(k audit.Kind) string {
 		}
 	}
 	return string(text)
-}
-
-// newest are the n newest events, newest first.
-func newest(events []audit.Event, n int) []audit.Event {
-	slices.SortFunc(events, func(a, b audit.Event) int { return cmp.Compare(b.Seq, a.Seq) })
-	return events[:min(n, len(events))]
 }

@@ -1,14 +1,18 @@
 package store
 
 import (
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/audit"
 	"github.com/counterfoil/counterfoil/internal/session"
 )
 
 var usageTests = map[string]func(*testing.T, bench, engine){
-	"usage is kept in constant space": testUsage,
+	"usage is kept in constant space":       testUsage,
+	"notable events are found among others": testNotable,
 }
 
 func testUsage(t *testing.T, b bench, _ engine) {
@@ -64,4 +68,22 @@ func sum(all []session.Usage) (n int64) {
 		n += u.Refreshes
 	}
 	return n
+}
+
+func testNotable(t *testing.T, b bench, _ engine) {
+	ctx := as(t.Context())
+	var quoted []string
+	for i, kind := range audit.Notable {
+		quoted = append(quoted, "'"+string(kind)+"'")
+		must(t, b.AppendEvents(ctx, audit.Event{Kind: audit.Login, Tenant: "diku"}, audit.Event{Kind: kind, Tenant: "diku", Reason: strconv.Itoa(i)}))
+	}
+	wantEqual(t, notableKinds, strings.Join(quoted, ", "))
+	must(t, b.AppendEvents(ctx, audit.Event{Kind: audit.Login, Tenant: "diku"}))
+	events, err := b.Events(ctx, session.EventFilter{Notable: true, Limit: 3})
+	must(t, err)
+	var found []string
+	for _, e := range events {
+		found = append(found, e.Reason)
+	}
+	wantEqual(t, found, []string{"8", "7", "6"})
 }

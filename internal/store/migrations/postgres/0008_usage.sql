@@ -16,3 +16,8 @@ CREATE TABLE usage (
     behind          bigint NOT NULL, -- µs that a node was behind the feed, at most
     PRIMARY KEY (series, slot)
 );
+
+-- What operators should look into is rare, and found among millions of events.
+CREATE INDEX events_notable ON events (seq)
+    WHERE kind IN ('refresh_reuse', 'tag_mismatch', 'generation_ahead', 'clock_backwards', 'store_turned_back',
+        'user_blocked', 'tenant_sessions_ended', 'key_changed', 'policy_changed');

@@ -33,7 +33,7 @@ INSERT INTO changes (seq, kind, tenant, user_id, session, epoch, at) OVERRIDING 
 INSERT INTO changes (seq, kind, tenant, user_id, session, epoch, at) OVERRIDING SYSTEM VALUE VALUES ('7', 'policies', 'closed', '', E'\\x', '0', '1795435200123456');
 INSERT INTO changes (seq, kind, tenant, user_id, session, epoch, at) OVERRIDING SYSTEM VALUE VALUES ('8', 'modules', 'closed', '', E'\\x', '0', '1795435200123456');
 INSERT INTO changes (seq, kind, tenant, user_id, session, epoch, at) OVERRIDING SYSTEM VALUE VALUES ('9', 'user', 'diku', '9eb67301-6f6e-468f-9b1a-6134dc39a684', E'\\x', '0', '1795435200123456');
-INSERT INTO nodes (id, name, started, heard_at, applied, flushed_at) OVERRIDING SYSTEM VALUE VALUES ('FXRF5FIJC6FUXGVX', 'node-1', '1795435200123456', '1795435328123456', '30', '1795435200123456');
+INSERT INTO nodes (id, name, started, heard_at, applied, flushed_at) OVERRIDING SYSTEM VALUE VALUES ('Y3ACCWNQV3DRFOJ5', 'node-1', '1795435200123456', '1795435328123456', '30', '1795435200123456');
 INSERT INTO tenants (id, name, description, created_at) OVERRIDING SYSTEM VALUE VALUES ('college', '', '', '1795435200123456');
 INSERT INTO tenants (id, name, description, created_at) OVERRIDING SYSTEM VALUE VALUES ('diku', 'Datalogisk Institut', 'på Københavns Universitet', '1795435200123456');
 INSERT INTO tenants (id, name, description, created_at) OVERRIDING SYSTEM VALUE VALUES ('supertenant', 'supertenant', 'owns the gateway itself', '0');
@@ -167,7 +167,7 @@ INSERT INTO usage (series, slot, begins, live, refreshes, retries, late_recoveri
 INSERT INTO usage (series, slot, begins, live, refreshes, retries, late_recoveries, superseded, reuse, logins, logins_failed, ended, behind) OVERRIDING SYSTEM VALUE VALUES ('month', '82', '1795435200000000', '3', '4', '5', '6', '7', '8', '9', '10', '11', '12');
 INSERT INTO event_sinks (name, n, holder, until) OVERRIDING SYSTEM VALUE VALUES ('webhook', '42', 'node', '1795435388123456');
 INSERT INTO event_dead_letters (sink, n, at, why) OVERRIDING SYSTEM VALUE VALUES ('webhook', '42', '1795435328123456', 'refused for good: status 422');
-INSERT INTO marks (incarnation, own, n, at) OVERRIDING SYSTEM VALUE VALUES ('d5e53a78ad0d48d99f00a851f68acb72', 'true', '1', '0');
+INSERT INTO marks (incarnation, own, n, at) OVERRIDING SYSTEM VALUE VALUES ('451dc8cbdc7d48119e70ef047e492092', 'true', '1', '0');
 INSERT INTO adoption (one, epoch, since, until) OVERRIDING SYSTEM VALUE VALUES ('1', '0', '0', '0');
 INSERT INTO feed (one, seq) OVERRIDING SYSTEM VALUE VALUES ('1', '30');
 SELECT setval(pg_get_serial_sequence('sessions', 'seq'), max(seq)) FROM sessions;

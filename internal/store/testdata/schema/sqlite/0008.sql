@@ -136,6 +136,6 @@ INSERT INTO usage (series, slot, begins, live, refreshes, retries, late_recoveri
 INSERT INTO usage (series, slot, begins, live, refreshes, retries, late_recoveries, superseded, reuse, logins, logins_failed, ended, behind) VALUES ('month', 82, 1795435200000000, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12);
 INSERT INTO event_sinks (name, n, holder, until) VALUES ('webhook', 42, 'node', 1795435388123456);
 INSERT INTO event_dead_letters (sink, n, at, why) VALUES ('webhook', 42, 1795435328123456, 'refused for good: status 422');
-INSERT INTO marks (incarnation, own, n, at) VALUES ('c7bddc18ca27fc418656bb1dffe5ff80', 1, 1, 0);
+INSERT INTO marks (incarnation, own, n, at) VALUES ('76d54fcca16649638f757e2a000991b9', 1, 1, 0);
 INSERT INTO adoption (one, epoch, since, until) VALUES (1, 0, 0, 0);
 INSERT INTO feed (one, seq) VALUES (1, 30);
