@@ -45,6 +45,8 @@ type Handler struct {
 	Elsewhere func(tenant string) bool
 	// Routes are what the gateway routes for a tenant, in its order.
 	Routes func(tenant string) []Route
+	// Explain tells how the gateway would decide about a request.
+	Explain func(ctx context.Context, q Question) (Explanation, error)
 	// Insecure leaves out what a browser demands of cookies over TLS or on
 	// localhost.
 	Insecure bool
@@ -58,6 +60,26 @@ type Handler struct {
 type Route struct {
 	Module, Methods, Path string
 	Required, Lent        []string
+}
+
+// Question is a request that an operator asks about.
+type Question struct {
+	Tenant, Method, Path, Module string
+	// UserID is who would call; empty is nobody.
+	UserID string
+}
+
+// Explanation is the answer, step by step. Status is 200 where the request would
+// reach its module.
+type Explanation struct {
+	Status int
+	Steps  []Step
+}
+
+// Step is one step, in a sentence.
+type Step struct {
+	Passes bool
+	Text   string
 }
 
 //go:embed static pages

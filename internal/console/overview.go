@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/audit"
-	"github.com/counterfoil/counterfoil/internal/directory"
 	"github.com/counterfoil/counterfoil/internal/session"
 	"github.com/counterfoil/counterfoil/internal/token"
 )
@@ -74,23 +73,4 @@ func (h *Handler) present(v *visit) (p overviewPage, err error) {
 		*into = plots(series.Whole(kept, p.Now))
 	}
 	return p, nil
-}
-
-// modulePage is the page of modules.
-type modulePage struct {
-	Tenants []directory.Tenant
-	Tenant  string
-	Routes  []Route
-}
-
-func (h *Handler) modules(v *visit) error {
-	p := modulePage{Tenant: v.r.URL.Query().Get("tenant")}
-	var err error
-	if p.Tenants, err = h.Users.Tenants(v.r.Context()); err != nil {
-		return err
-	}
-	if p.Tenant != "" {
-		p.Routes = h.Routes(p.Tenant)
-	}
-	return h.render(v, "modules", p)
 }

@@ -367,6 +367,11 @@ func TestConsoleModules(t *testing.T) {
 	d.logIn().want(t, 200)
 	d.see("/console/modules").want(t, 200, "Choose a tenant")
 	d.see("/console/modules?tenant=diku").want(t, 200, "/orders", "mod-orders-1.0.0", "orders.collection.get", "users.item.get")
+	ask := "/console/modules?tenant=diku&method=GET&path=/orders"
+	d.see(ask).want(t, 200, "refused with 401", "Nobody is logged in.", "orders.collection.get is required, and missing.")
+	d.see(ask+"&user=reader").want(t, 200, "The request reaches the module.", "orders.collection.get is required, and there: it was granted.")
+	d.see(ask+"&user=nobody").want(t, 200, "There is no such user")
+	d.see("/console/modules?tenant=diku&method=DELETE&path=/orders%3Fx").want(t, 200, "refused with 404", "The path has others: GET /orders of mod-orders-1.0.0.")
 }
 
 // What was counted is stored when the program ends, and what another program

@@ -84,7 +84,7 @@ func (s *Server) mount() error {
 func (s *Server) console() *console.Handler {
 	return &console.Handler{
 		Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Store: s.db, Users: s.users, Elsewhere: s.admin.Elsewhere,
-		Routes: s.routes, Insecure: s.config.Cookies.Insecure, Now: s.db.Now, Log: s.log,
+		Routes: s.routes, Explain: s.explain, Insecure: s.config.Cookies.Insecure, Now: s.db.Now, Log: s.log,
 	}
 }
 
@@ -98,6 +98,16 @@ func (s *Server) routes(tenant string) []console.Route {
 		})
 	}
 	return list
+}
+
+// explain asks the gateway for the console.
+func (s *Server) explain(ctx context.Context, q console.Question) (console.Explanation, error) {
+	told, err := s.gateway.Explain(ctx, gateway.Question(q))
+	x := console.Explanation{Status: told.Status}
+	for _, step := range told.Steps {
+		x.Steps = append(x.Steps, console.Step(step))
+	}
+	return x, err
 }
 
 // openRecovery starts what sends mails about forgotten passwords.
