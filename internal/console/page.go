@@ -15,8 +15,14 @@ import (
 
 // sections are the pages that the navigation names, in its order.
 var sections = []struct{ Name, Path string }{
-	{"Overview", ""}, {"Sessions", "sessions"}, {"Users", "users"}, {"Policies", "policies"}, {"Keys", "keys"},
-	{"API keys", "api-keys"}, {"Audit", "audit"}, {"Modules", "modules"},
+	{"Overview", ""},
+	{"Sessions", "sessions"},
+	{"Users", "users"},
+	{"Policies", "policies"},
+	{"Keys", "keys"},
+	{"API keys", "api-keys"},
+	{"Audit", "audit"},
+	{"Modules", "modules"},
 }
 
 // titles are the pages and what stands above them, and the section they are in.

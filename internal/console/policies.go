@@ -22,12 +22,18 @@ type policyField struct {
 
 // policyFields are those of session.PolicyPatch, in the order of the guide.
 var policyFields = []policyField{
-	{Name: "access_ttl", Label: "Access tokens live"}, {Name: "jitter", Label: "shortened at random by up to"},
-	{Name: "idle", Label: "A session ends unused after"}, {Name: "absolute", Label: "and in any case after"},
-	{Name: "grace", Label: "A lost answer may be asked again for"}, {Name: "late_budget", Label: "and later so often in a day"},
-	{Name: "strict", Label: "A token used twice ends the session"}, {Name: "end_user", Label: "and all of the user"},
-	{Name: "binding", Label: "Tokens are tied to"}, {Name: "sessions_per_user", Label: "Sessions of one user at most"},
-	{Name: "elevated_ttl", Label: "Raised scope lasts"}, {Name: "module_ttl", Label: "Modules' tokens live"},
+	{Name: "access_ttl", Label: "Access tokens live"},
+	{Name: "jitter", Label: "shortened at random by up to"},
+	{Name: "idle", Label: "A session ends unused after"},
+	{Name: "absolute", Label: "and in any case after"},
+	{Name: "grace", Label: "A lost answer may be asked again for"},
+	{Name: "late_budget", Label: "and later so often in a day"},
+	{Name: "strict", Label: "A token used twice ends the session"},
+	{Name: "end_user", Label: "and all of the user"},
+	{Name: "binding", Label: "Tokens are tied to"},
+	{Name: "sessions_per_user", Label: "Sessions of one user at most"},
+	{Name: "elevated_ttl", Label: "Raised scope lasts"},
+	{Name: "module_ttl", Label: "Modules' tokens live"},
 }
 
 // policyPage is the page of policies.
