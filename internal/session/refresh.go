@@ -311,14 +311,21 @@ func (d *decision) events(row *Session, bound bool) []audit.Event {
 
 const ahead = "a genuine token is newer than the row: the database was restored"
 
+// Why a session ended by the refresh rule, by the row that decided.
+const (
+	reuseUnhealed = "an old refresh token was presented and nobody came back with the newest one in time"
+	reuseStrict   = "a refresh token was used twice and the policy is strict"
+	reuseOften    = "old refresh tokens were presented too often"
+)
+
 func reuseReason(row int) string {
 	switch row {
 	case 8:
-		return "an old refresh token was presented and nobody came back with the newest one in time"
+		return reuseUnhealed
 	case 11:
-		return "a refresh token was used twice and the policy is strict"
+		return reuseStrict
 	}
-	return "old refresh tokens were presented too often"
+	return reuseOften
 }
 
 // answer turns the committed verdict into tokens or a refusal.
