@@ -59,6 +59,6 @@ func full(p session.Policy) session.PolicyPatch {
 	return session.PolicyPatch{
 		AccessTTL: &access, Jitter: &p.Jitter, Idle: &idle, Absolute: &absolute, Grace: &grace,
 		LateBudget: &p.LateBudget, Strict: &p.Strict, EndUser: &p.EndUser, Binding: &p.Binding,
-		SessionsPerUser: &p.SessionsPerUser, ElevatedTTL: &elevated, ModuleTTL: &module,
+		SessionsPerUser: &p.SessionsPerUser, ElevatedTTL: &elevated, ModuleTTL: &module, Signing: &p.Signing, StepUp: &p.StepUp,
 	}
 }

@@ -40,6 +40,8 @@ type PolicyPatch struct {
 	SessionsPerUser *int      `json:"sessions_per_user,omitempty" yaml:"sessions_per_user"`
 	ElevatedTTL     *Duration `json:"elevated_ttl,omitempty" yaml:"elevated_ttl"`
 	ModuleTTL       *Duration `json:"module_ttl,omitempty" yaml:"module_ttl"`
+	Signing         *string   `json:"signing,omitempty" yaml:"signing"`
+	StepUp          *StepUps  `json:"step_up,omitempty" yaml:"step_up"`
 }
 
 // Duration is a time.Duration that is written as text.
@@ -97,6 +99,8 @@ func (p PolicyPatch) Apply(base Policy) Policy {
 	set(&base.EndUser, p.EndUser)
 	set(&base.Binding, p.Binding)
 	set(&base.SessionsPerUser, p.SessionsPerUser)
+	set(&base.Signing, p.Signing)
+	set(&base.StepUp, p.StepUp)
 	return base
 }
 
@@ -142,7 +146,7 @@ func (p *Policies) Configure(standard Policy, tenants map[string]PolicyPatch) {
 	defer p.changing.Unlock()
 	p.configured.Store(&configuredPolicies{standard, tenants})
 	if state := p.state.Load(); state != nil {
-		p.state.Store(&policyState{overrides: state.overrides, longest: p.longest(state.overrides)})
+		p.state.Store(p.stateOf(state.overrides))
 	}
 }
 
@@ -157,6 +161,12 @@ func (p *Policies) base() configuredPolicies {
 type policyState struct {
 	overrides map[policyKey]PolicyPatch
 	longest   time.Duration
+	// stepUps is whether any policy has some.
+	stepUps bool
+}
+
+func (p *Policies) stateOf(overrides map[policyKey]PolicyPatch) *policyState {
+	return &policyState{overrides: overrides, longest: p.longest(overrides), stepUps: p.haveStepUps(overrides)}
 }
 
 // overrides are those of the store, nil before the first Load.
@@ -191,6 +201,23 @@ func (p *Policies) For(tenant, client, userID string) Policy {
 		}
 	}
 	return policy
+}
+
+// Algorithms are those in which any policy has access tokens signed.
+func (p *Policies) Algorithms() []string {
+	base := p.base()
+	found := []string{base.standard.Signing}
+	for _, patch := range base.tenants {
+		if patch.Signing != nil {
+			found = append(found, *patch.Signing)
+		}
+	}
+	for _, patch := range p.overrides() {
+		if patch.Signing != nil {
+			found = append(found, *patch.Signing)
+		}
+	}
+	return found
 }
 
 // MaxAccessTTL is the longest lifetime of any access token that the present
@@ -229,7 +256,7 @@ func (p *Policies) Load(ctx context.Context, store PolicyStore) error {
 	}
 	p.changing.Lock()
 	defer p.changing.Unlock()
-	p.state.Store(&policyState{overrides: overrides, longest: p.longest(overrides)})
+	p.state.Store(p.stateOf(overrides))
 	return nil
 }
 
