@@ -48,7 +48,7 @@ const (
 	OldTokensImported Kind = "old_tokens_import"  // refresh tokens of mod-authtoken may be swapped
 	OldTokenSwapped   Kind = "old_token_swapped"  // one of them became a session
 	LegacyTokenIssued Kind = "legacy_token_issued"
-	LegacyTokenUsed   Kind = "legacy_token_used" // at most once a minute for each token and node
+	LegacyTokenUsed   Kind = "legacy_token_used" // at once, then with a count each minute
 	UserCreated       Kind = "user_created"
 	UserChanged       Kind = "user_changed"
 	UserDeleted       Kind = "user_deleted"

@@ -28,7 +28,7 @@ func (s *Server) openGateway(ctx context.Context) error {
 		Prefix: prefix, InternalURL: internal, Okapi: s.config.Okapi.URL, OpenManagement: s.config.Demo,
 		Transport: gateway.Transport{ResponseTimeout: s.config.Upstream.Timeout.Std()}, Origins: s.ownOrigins(),
 		Errors:   gateway.ErrorProfiles{Default: s.config.Errors.Profile, Tenants: s.config.Errors.Tenants},
-		Partners: s.config.APIKeys.Routes, Version: Version(), Now: s.db.Now, Log: s.log, Registerer: s.metrics.registry,
+		Partners: s.config.APIKeys.Routes, Proxies: networks(s.config.TrustedProxies), Version: Version(), Now: s.db.Now, Log: s.log, Registerer: s.metrics.registry,
 	}
 	if err := s.gateway.Reload(ctx); err != nil {
 		return err
@@ -60,7 +60,7 @@ func (s *Server) mount() error {
 		mux.Handle("/_/", s.gateway.PublicManagement(internal))
 		mux.Handle("/", bodyWithin(0, s.gateway.Routed(internal)))
 		if internal {
-			return gateway.CORS(s.config.CORS.Origins, s.gateway.DelegatesCORS, s.gateway.CleanPath(bodyWithin(bodyTime, mux)))
+			return s.gateway.Verify(gateway.CORS(s.config.CORS.Origins, s.gateway.DelegatesCORS, s.gateway.CleanPath(bodyWithin(bodyTime, mux))))
 		}
 		return gateway.CORS(s.config.CORS.Origins, s.gateway.DelegatesCORS, s.gateway.CleanPath(s.gateway.PartnerRoutes(bodyWithin(bodyTime, mux))))
 	}
