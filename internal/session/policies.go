@@ -41,7 +41,7 @@ type PolicyPatch struct {
 	ElevatedTTL     *Duration `json:"elevated_ttl,omitempty" yaml:"elevated_ttl"`
 	ModuleTTL       *Duration `json:"module_ttl,omitempty" yaml:"module_ttl"`
 	Signing         *string   `json:"signing,omitempty" yaml:"signing"`
-	StepUp          *StepUps  `json:"step_up,omitempty" yaml:"step_up"`
+	StepUp          *StepUps  `json:"step_up,omitzero" yaml:"step_up"`
 }
 
 // Duration is a time.Duration that is written as text.

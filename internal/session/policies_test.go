@@ -146,6 +146,10 @@ func TestPatchAppliesEveryField(t *testing.T) {
 	if diff := cmp.Diff(want, PolicyPatch{}.Apply(want)); diff != "" {
 		t.Errorf("none set (-want +got):\n%s", diff)
 	}
+	exempt, err := json.Marshal(PolicyPatch{StepUp: &StepUps{}})
+	if err != nil || string(exempt) != `{"step_up":{}}` {
+		t.Errorf("that nothing is asked of somebody is stored as %s, %v", exempt, err)
+	}
 	zero := PolicyPatch{Grace: ptr(Duration(0)), Strict: ptr(false), LateBudget: ptr(0)}
 	got := zero.Apply(want)
 	if zero.Empty() || got.Grace != 0 || got.Strict || got.LateBudget != 0 {

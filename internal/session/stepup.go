@@ -1,6 +1,7 @@
 package session
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/token"
@@ -21,6 +22,14 @@ type StepUp struct {
 // StepUps are the permissions that need a fresh or a stronger proof of who
 // calls, by the names that routes require.
 type StepUps map[string]StepUp
+
+// String is for the list of settings.
+func (s StepUps) String() string {
+	if len(s) == 0 {
+		return "{}"
+	}
+	return fmt.Sprint(map[string]StepUp(s))
+}
 
 // Met is whether a token is proof enough for a permission. named is whether it
 // is raised scope that names this permission: what a password was given for is
