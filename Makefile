@@ -5,7 +5,7 @@
 TOOL := go tool -modfile=tools/go.mod
 FUZZTIME ?= 10s
 
-.PHONY: build demo test postgres test-only fuzz race chaos verify-long lint fmt docs bench bench-postgres clean
+.PHONY: build demo test postgres proxies test-only fuzz race chaos verify-long lint fmt docs bench bench-postgres clean
 
 build: ## the binary, in bin/
 	CGO_ENABLED=0 go build -trimpath -o bin/counterfoil ./cmd/counterfoil
@@ -13,10 +13,13 @@ build: ## the binary, in bin/
 demo: ## the main job, with seed data
 	go run ./cmd/counterfoil demo
 
-test: postgres test-only alerts fuzz browser ## all tests, also in a real browser, and each fuzz target for FUZZTIME
+test: postgres proxies test-only alerts fuzz browser ## all tests, also in a real browser, and each fuzz target for FUZZTIME
 
 postgres: ## PostgreSQL for the tests of several nodes, where root can install it
 	@./tools/postgres.sh
+
+proxies: ## nginx and Caddy for the tests of forward-auth, likewise
+	@./tools/proxies.sh
 
 test-only: ## all Go tests but fuzzing
 	go test -timeout 15m ./...
@@ -49,7 +52,7 @@ fmt:
 docs: ## what is generated from the code
 	go run ./cmd/counterfoil config reference > docs/configuration.md
 
-bench: ## side by side with bare net/http on this machine, as a table with ratios
+bench: proxies ## side by side with bare net/http on this machine, as a table with ratios
 	go run ./bench
 
 bench-postgres: ## the same on a PostgreSQL that it starts itself, with what a refresh costs it

@@ -43,7 +43,7 @@ func main() {
 	rounds := flag.Int("rounds", 5, "rounds, of which the median is reported")
 	measure := flag.Duration("measure", 4*time.Second, "how long each round measures")
 	engine := flag.String("store", "sqlite", "sqlite, or postgres: a server of the bench's own")
-	only := flag.String("only", "", "what to measure: refresh, gateway, okapi, pages, scale; on postgres refresh, cost, steady, scale (default all)")
+	only := flag.String("only", "", "what to measure: refresh, gateway, okapi, verify, pages, scale, lists; on postgres refresh, cost, steady, scale, lists (default all)")
 	stored := flag.Int("sessions", 1_000_000, "sessions in the large store")
 	rotations := flag.Int("rotations", 1000, "rotations of each of 10,000 sessions for the pages")
 	peer := peerFlags()
@@ -77,8 +77,9 @@ func (b *bench) all(ctx context.Context, engine, only string) (err error) {
 		return fmt.Errorf("build the program: %w", err)
 	}
 	fmt.Printf("%s, %d cores, %s/%s, medians of %d rounds of %s\n", runtime.Version(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, b.rounds, b.measure)
-	order, parts := []string{"refresh", "gateway", "okapi", "pages", "scale"}, map[string]func(context.Context) error{
-		"refresh": b.measureRefresh, "gateway": b.measureGateway, "okapi": b.measureOkapi, "pages": b.measurePages, "scale": b.measureScale,
+	order, parts := []string{"refresh", "gateway", "okapi", "verify", "pages", "scale", "lists"}, map[string]func(context.Context) error{
+		"refresh": b.measureRefresh, "gateway": b.measureGateway, "okapi": b.measureOkapi, "verify": b.measureVerify,
+		"pages": b.measurePages, "scale": b.measureScale, "lists": b.measureLists,
 	}
 	if engine == "postgres" {
 		stop, err := b.usePostgres(ctx)
@@ -86,8 +87,8 @@ func (b *bench) all(ctx context.Context, engine, only string) (err error) {
 			return err
 		}
 		defer stop()
-		order, parts = []string{"refresh", "cost", "steady", "scale"}, map[string]func(context.Context) error{
-			"refresh": b.measurePostgres, "cost": b.measureCost, "steady": b.measureSteady, "scale": b.measureScale,
+		order, parts = []string{"refresh", "cost", "steady", "scale", "lists"}, map[string]func(context.Context) error{
+			"refresh": b.measurePostgres, "cost": b.measureCost, "steady": b.measureSteady, "scale": b.measureScale, "lists": b.measureLists,
 		}
 	} else if engine != "sqlite" {
 		return fmt.Errorf("no store is called %q", engine)

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,11 +21,11 @@ import (
 type process struct {
 	command *exec.Cmd
 	address string
-	// admin is Counterfoil's admin listener, and started how long it took
-	// from exec until it answered.
-	admin   string
-	started time.Duration
-	done    chan error
+	// admin and internal are Counterfoil's other listeners, and started how long
+	// it took from exec until it answered.
+	admin, internal string
+	started         time.Duration
+	done            chan error
 }
 
 // startRole starts this program in a role.
@@ -96,15 +95,11 @@ func startCounterfoil(ctx context.Context, binary string, h home, config string)
 	if err != nil {
 		return nil, errors.Join(err, p.stop())
 	}
-	var announced struct{ Admin string }
+	var announced struct{ Admin, Internal string }
 	if err := json.Unmarshal(running, &announced); err != nil {
 		return nil, errors.Join(err, p.stop())
 	}
-	admin, err := url.Parse(announced.Admin)
-	if err != nil {
-		return nil, errors.Join(err, p.stop())
-	}
-	p.admin = admin.Host
+	p.admin, p.internal = strings.TrimPrefix(announced.Admin, "http://"), strings.TrimPrefix(announced.Internal, "http://")
 	return p, nil
 }
 

@@ -24,6 +24,8 @@ func serveRole(role, upstream string) error {
 		handler = http.HandlerFunc(bareRefresh)
 	case "filter":
 		handler = http.HandlerFunc(bareFilter)
+	case "judge":
+		handler = http.HandlerFunc(bareJudge)
 	case "upstream":
 		handler = http.HandlerFunc(orders)
 	case "proxy":
@@ -89,6 +91,21 @@ func bareFilter(w http.ResponseWriter, _ *http.Request) {
 	h.Set("X-Okapi-User-Id", "00000000-0000-4000-8000-000000000000")
 	h.Set("X-Okapi-Module-Tokens", bareTokens)
 	w.WriteHeader(http.StatusAccepted)
+}
+
+// bareJudge answers the headers of a verdict and decides nothing.
+func bareJudge(w http.ResponseWriter, _ *http.Request) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Okapi-Tenant", tenant)
+	h.Set("X-Okapi-User-Id", "00000000-0000-4000-8000-000000000000")
+	h.Set("X-Okapi-Permissions", `[]`)
+	h.Set("X-Okapi-Request-Id", "821257/orders")
+	h.Set("X-Okapi-Token", "")
+	h.Set("X-Counterfoil-Cookie", "")
+	h.Set("X-Auth-Request-User", "00000000-0000-4000-8000-000000000000")
+	h.Set("X-Auth-Request-Preferred-Username", "user")
+	w.WriteHeader(http.StatusOK)
 }
 
 var bareTokens = `{"` + module + `":"` + strings.Repeat("m", 620) + `","_":"` + bareAnswer.AccessToken + `"}`

@@ -3,6 +3,7 @@
 # server programs where that is possible, and says what it did. It starts
 # nothing: the tests start a server of their own and stop it.
 set -euo pipefail
+. "$(dirname "$0")/debian.sh"
 
 if [ -n "${COUNTERFOIL_TEST_POSTGRES:-}" ]; then
   echo "postgres: the tests use the server that COUNTERFOIL_TEST_POSTGRES names"
@@ -18,20 +19,10 @@ if [ -z "$missing" ]; then
   echo "postgres: found $(found) and $(pooler)"
   exit 0
 fi
-if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+mkdir -p /etc/postgresql-common/createcluster.d 2>/dev/null &&
+  echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.d/counterfoil.conf || true
+if debian_install $missing; then
+  echo "postgres: installed Debian's packages: $missing; $(found) and $(pooler)"
+else
   echo "postgres: missing are: $missing. Root on Debian could install them; the tests that need them are skipped" >&2
-  exit 0
 fi
-echo "postgres: installing Debian's packages: $missing"
-# Neither package is to start a server that nobody asked for.
-policy=/usr/sbin/policy-rc.d
-if [ ! -e $policy ]; then
-  printf '#!/bin/sh\nexit 101\n' >$policy
-  chmod +x $policy
-  trap 'rm -f $policy' EXIT
-fi
-mkdir -p /etc/postgresql-common/createcluster.d
-echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.d/counterfoil.conf
-apt-get update -qq
-DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
-echo "postgres: installed $(found) and $(pooler)"

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // schedules of timers name zones, and small images have no files of them
 
 	"github.com/alecthomas/kong"
 )

@@ -23,7 +23,7 @@ type sessionView struct {
 	Rotations, Retries                            uint64
 	LoginAddress, LastAddress, UserAgent          string
 	EndedAt                                       *time.Time
-	EndedWhy, EndedBy                             string
+	EndedWhy, EndedBy, Why                        string
 	Events                                        []eventView
 }
 
@@ -104,6 +104,9 @@ func (s *sessionView) story() string {
 		fmt.Fprintf(&b, "expires  %s, unless it is refreshed before\n", clock(s.ExpiresAt))
 	case "expired":
 		fmt.Fprintf(&b, "expired  %s, nobody refreshed it in time\n", clock(s.ExpiresAt))
+	}
+	if s.Why != "" {
+		fmt.Fprintf(&b, "why      %s\n", s.Why)
 	}
 	b.WriteByte('\n')
 	lines := []line{{s.CreatedAt, "logged in from " + s.LoginAddress}}

@@ -33,7 +33,7 @@ func (h *Handler) savePolicy(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	policy := h.Sessions.Policies.For(o.Tenant, nameOf(o, "client"), nameOf(o, "user"))
-	return answer(w, http.StatusOK, map[string]any{"policy": full(policy), "findings": found})
+	return answer(w, http.StatusOK, map[string]any{"policy": policy.Patch(), "findings": found})
 }
 
 func nameOf(o session.PolicyOverride, scope string) string {
@@ -49,16 +49,5 @@ func (h *Handler) showPolicy(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	policy := h.Sessions.Policies.For(q.Get("tenant"), q.Get("client"), q.Get("userId"))
-	return answer(w, http.StatusOK, map[string]any{"policy": full(policy), "findings": policy.Lint()})
-}
-
-// full writes a policy with every field, in the words of an override.
-func full(p session.Policy) session.PolicyPatch {
-	access, idle, absolute := session.Duration(p.AccessTTL), session.Duration(p.Idle), session.Duration(p.Absolute)
-	grace, elevated, module := session.Duration(p.Grace), session.Duration(p.ElevatedTTL), session.Duration(p.ModuleTTL)
-	return session.PolicyPatch{
-		AccessTTL: &access, Jitter: &p.Jitter, Idle: &idle, Absolute: &absolute, Grace: &grace,
-		LateBudget: &p.LateBudget, Strict: &p.Strict, EndUser: &p.EndUser, Binding: &p.Binding,
-		SessionsPerUser: &p.SessionsPerUser, ElevatedTTL: &elevated, ModuleTTL: &module, Signing: &p.Signing, StepUp: &p.StepUp,
-	}
+	return answer(w, http.StatusOK, map[string]any{"policy": policy.Patch(), "findings": policy.Lint()})
 }

@@ -3,7 +3,6 @@ package admin
 import (
 	"context"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/audit"
@@ -31,7 +30,9 @@ type sessionView struct {
 	EndedAt      *time.Time    `json:"endedAt,omitempty"`
 	EndedWhy     string        `json:"endedWhy,omitempty"`
 	EndedBy      string        `json:"endedBy,omitempty"`
-	Events       []eventView   `json:"events,omitempty"`
+	// Why is a sentence, of one session alone.
+	Why    string      `json:"why,omitempty"`
+	Events []eventView `json:"events,omitempty"`
 }
 
 func (h *Handler) viewSession(row *session.Session) sessionView {
@@ -90,46 +91,13 @@ func (h *Handler) showSession(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	events, err := h.Sessions.Timeline(r.Context(), row)
+	events, err := h.Sessions.Story(r.Context(), row)
 	if err != nil {
 		return err
 	}
 	v := h.viewSession(row)
-	// The row learns of it at the next refresh, without who or when.
-	if v.State == session.StateEnded && (v.EndedAt == nil || row.RevokedWhy == session.TenantEnded || row.RevokedWhy == session.StoreRestored) {
-		ending, err := h.epochEnding(r.Context(), row)
-		if err != nil {
-			return err
-		}
-		events = append(events, ending...)
-	}
-	v.Events = viewEvents(events)
+	v.Why, v.Events = h.Sessions.Why(row, events), viewEvents(events)
 	return answer(w, http.StatusOK, v)
-}
-
-// epochEnding finds what ended a session whose row does not say so: all sessions
-// of its tenant ended at once, or those of all tenants because the database was
-// restored, which is told once.
-func (h *Handler) epochEnding(ctx context.Context, row *session.Session) ([]audit.Event, error) {
-	var events []audit.Event
-	for _, of := range []session.EventFilter{
-		{Kind: audit.TenantEnded, Tenant: row.Tenant, Limit: 1000},
-		{Kind: audit.StoreTurnedBack, Limit: 1000},
-		{Kind: audit.AdoptionEnded, Limit: 1000},
-	} {
-		some, err := h.Sessions.Events.Events(ctx, of)
-		if err != nil {
-			return nil, err
-		}
-		events = append(events, some...)
-	}
-	slices.SortStableFunc(events, func(a, b audit.Event) int { return b.Time.Compare(a.Time) })
-	// Newest first: the last one after the login was the one.
-	after := slices.IndexFunc(events, func(e audit.Event) bool { return e.Time.Before(row.CreatedAt) })
-	if after < 0 {
-		after = len(events)
-	}
-	return events[max(after-1, 0):after], nil
 }
 
 func (h *Handler) revokeSession(w http.ResponseWriter, r *http.Request) error {

@@ -48,7 +48,7 @@ const (
 	OldTokensImported Kind = "old_tokens_import"  // refresh tokens of mod-authtoken may be swapped
 	OldTokenSwapped   Kind = "old_token_swapped"  // one of them became a session
 	LegacyTokenIssued Kind = "legacy_token_issued"
-	LegacyTokenUsed   Kind = "legacy_token_used" // at most once a minute for each token and node
+	LegacyTokenUsed   Kind = "legacy_token_used" // at once, then with a count each minute
 	UserCreated       Kind = "user_created"
 	UserChanged       Kind = "user_changed"
 	UserDeleted       Kind = "user_deleted"
@@ -73,6 +73,12 @@ const (
 	APIKeyResumed     Kind = "api_key_resumed" // an operator let it in again
 	APIKeyDeleted     Kind = "api_key_deleted" // a revoked one was forgotten
 )
+
+// Notable are the kinds that operators should look into. They are rare, and the
+// store finds them quickly.
+var Notable = []Kind{
+	RefreshReuse, TagMismatch, GenerationAhead, ClockBackwards, StoreTurnedBack, UserBlocked, TenantEnded, KeyChanged, PolicyChanged,
+}
 
 // Event is one security event.
 type Event struct {

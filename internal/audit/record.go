@@ -69,6 +69,9 @@ func OfSealed(s *Sealed) Record {
 	return r
 }
 
+// OfEvent is the record of an event by itself, without its place in the chain.
+func OfEvent(e *Event) Record { return ofEvent(RecordEvent, e) }
+
 // OfInserted is the record of an event that the chain does not know.
 func OfInserted(e *Event) Record { return ofEvent(RecordInserted, e) }
 

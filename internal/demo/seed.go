@@ -38,6 +38,13 @@ var seedUsers = []struct {
 		password: "reader",
 		grants:   directory.Grants{Permissions: []string{"orders.collection.get", "chain.get"}},
 	},
+	{
+		user: directory.User{
+			ID: "0d8c5a52-6c1c-4b5f-9a37-2f3f3c6f2b01", Tenant: directory.SuperTenant, Username: "operator", Active: true,
+		},
+		password: "operator",
+		grants:   directory.Grants{Permissions: []string{"counterfoil.console.all"}},
+	},
 }
 
 // seed stores tenant, users and modules. It runs at every start: what is there
@@ -59,7 +66,7 @@ func seed(ctx context.Context, s *server.Server, modules map[string]string) erro
 		if err != nil {
 			return err
 		}
-		err = db.CreateUser(ctx, one.user, one.grants, encoded, audit.Event{Kind: audit.UserCreated, Tenant: tenant, UserID: one.user.ID, Actor: actor})
+		err = db.CreateUser(ctx, one.user, one.grants, encoded, audit.Event{Kind: audit.UserCreated, Tenant: one.user.Tenant, UserID: one.user.ID, Actor: actor})
 		if err != nil && !errors.Is(err, directory.ErrExists) {
 			return err
 		}

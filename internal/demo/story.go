@@ -27,6 +27,7 @@ Access tokens live up to $TTL here. Stop with Ctrl-C; the data stays.
   page     $GW/demo/      the same to watch, and to make things go wrong
   public   $GW      login, refresh, gateway
   admin    $ADMIN      management, health, metrics
+  console  $ADMIN/console/      see sessions and end them, as operator/operator
 
 1. Log in as a browser does: tokens in HttpOnly cookies, none in the answer.
    curl -s -c jar -H 'X-Okapi-Tenant: diku' -H 'Content-Type: application/json' \

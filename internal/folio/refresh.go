@@ -1,6 +1,7 @@
 package folio
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
@@ -22,7 +23,7 @@ func (h *Handler) refresh(w http.ResponseWriter, r *http.Request) error {
 	if p.token == "" {
 		return errNoRefreshToken
 	}
-	tokens, err := h.Sessions.Refresh(r.Context(), session.RefreshRequest{
+	tokens, err := h.refreshAtHome(r.Context(), session.RefreshRequest{
 		Token: p.token, Tenant: tenant, Heals: p.heals, Device: p.device,
 		// A jar keeps its cookie where a client of its own needs an answer.
 		Browser: !p.inBody && fromBrowser(r),
@@ -37,6 +38,27 @@ func (h *Handler) refresh(w http.ResponseWriter, r *http.Request) error {
 	h.Cookies.Set(w.Header(), tokens)
 	writeJSON(w, http.StatusCreated, expirationsOf(tokens))
 	return nil
+}
+
+// refreshAtHome refreshes. In a consortium a client goes on naming the tenant in
+// which it logged in, and the session is of the user's home tenant: that passes if
+// user-tenants of the former says that the user belongs to the latter (T-8). The
+// tokens are of the home tenant, as mod-authtoken's.
+func (h *Handler) refreshAtHome(ctx context.Context, req session.RefreshRequest) (*session.Tokens, error) {
+	tokens, err := h.Sessions.Refresh(ctx, req)
+	var refused *session.Refused
+	if h.HomeTenant == nil || !errors.As(err, &refused) || refused.HomeTenant == "" {
+		return tokens, err
+	}
+	home, asked := h.HomeTenant(ctx, req.Tenant, "", refused.UserID, refused.HomeTenant)
+	switch {
+	case asked != nil:
+		return nil, errors.Join(session.ErrUnavailable, asked)
+	case home != refused.HomeTenant:
+		return nil, err
+	}
+	req.Tenant = home
+	return h.Sessions.Refresh(ctx, req)
 }
 
 // refreshRefused sets or clears the cookies that belong to a refusal. What the

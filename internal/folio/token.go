@@ -99,7 +99,7 @@ func (h *Handler) moduleRefresh(w http.ResponseWriter, r *http.Request, caller *
 	if err != nil {
 		return err
 	}
-	tokens, err := h.Sessions.Refresh(r.Context(), session.RefreshRequest{Token: raw, Tenant: caller.Claims.Tenant})
+	tokens, err := h.refreshAtHome(r.Context(), session.RefreshRequest{Token: raw, Tenant: caller.Claims.Tenant})
 	var refused *session.Refused
 	if errors.As(err, &refused) {
 		return errInvalidToken

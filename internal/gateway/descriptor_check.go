@@ -168,6 +168,11 @@ func (e *RoutingEntry) check() error {
 	if !slices.Contains(timerUnits, e.Unit) {
 		return badRequest("Invalid unit " + e.Unit)
 	}
+	if e.Schedule != nil {
+		if _, err := e.Schedule.parse(); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -25,6 +25,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -65,6 +66,8 @@ type Gateway struct {
 	// Partners are the routes by which partners with keys of FOLIO's edge modules
 	// call, on the public listener alone.
 	Partners []PartnerRoute
+	// Proxies are the networks of reverse proxies that may ask Verify.
+	Proxies []netip.Prefix
 	// OpenManagement lets whoever reaches Management under a loopback name
 	// administer without a token. It is for demonstrations.
 	OpenManagement bool
@@ -120,16 +123,7 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // looks at a token.
 func (l *listener) prepare(r *http.Request, x *exchange) error {
 	g := l.gateway
-	// 1. A path that a module may read otherwise than the table does: 400.
-	path := r.URL.EscapedPath()
-	if err := CheckPath(path); err != nil {
-		return err
-	}
-	if err := noKeyIn(path, r.URL.RawQuery); err != nil {
-		return err
-	}
-	// 2. Malformed or conflicting headers, then an unknown tenant: 400.
-	claim, requestID, err := l.read(r, path)
+	path, claim, requestID, err := l.open(r)
 	if err != nil {
 		return err
 	}
@@ -162,16 +156,7 @@ func (l *listener) prepare(r *http.Request, x *exchange) error {
 		x.pipeline.facts = Facts{Tenant: claim.Tenant, RequestID: requestID}
 		x.told.IP = audit.ActorFrom(r.Context()).Address
 	}
-	// 4. A token that does not hold: 401; one of another tenant: 403.
-	caller := (*session.Caller)(nil)
-	switch {
-	case claim.Keyed:
-		caller = &x.caller
-		err = l.verifyKey(r, &claim, path, caller)
-	case claim.Token != "":
-		caller = &x.caller
-		err = l.verify(r, &claim, caller)
-	}
+	caller, err := l.identify(r, &claim, path, &x.caller)
 	if err != nil {
 		return err
 	}
@@ -210,6 +195,34 @@ func (l *listener) prepare(r *http.Request, x *exchange) error {
 		Time: claims.IssuedAt, Method: r.Method, MatchPathPattern: route.Pattern,
 	}
 	return nil
+}
+
+// open takes the first steps, which look at the request alone.
+func (l *listener) open(r *http.Request) (path string, claim Claim, requestID string, err error) {
+	// 1. A path that a module may read otherwise than the table does: 400.
+	path = r.URL.EscapedPath()
+	if err = CheckPath(path); err != nil {
+		return path, claim, "", err
+	}
+	if err = noKeyIn(path, r.URL.RawQuery); err != nil {
+		return path, claim, "", err
+	}
+	// 2. Malformed or conflicting headers, then an unknown tenant: 400.
+	claim, requestID, err = l.read(r, path)
+	return path, claim, requestID, err
+}
+
+// identify writes into caller who calls, and returns it; nil is a caller
+// without token.
+func (l *listener) identify(r *http.Request, claim *Claim, path string, caller *session.Caller) (*session.Caller, error) {
+	// 4. A token that does not hold: 401; one of another tenant: 403.
+	switch {
+	case claim.Keyed:
+		return caller, l.verifyKey(r, claim, path, caller)
+	case claim.Token != "":
+		return caller, l.verify(r, claim, caller)
+	}
+	return nil, nil
 }
 
 // Close gives up the connections to modules that no request uses.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -213,4 +214,23 @@ func (k *registry) uses(tenant string) []*ModuleDescriptor {
 		return t.enabled
 	}
 	return nil
+}
+
+// Routes are the routes to the modules that a tenant uses, with the id of each
+// module: by module, as their descriptors list them.
+func (g *Gateway) Routes(tenant string) iter.Seq2[string, *RoutingEntry] {
+	return func(yield func(string, *RoutingEntry) bool) {
+		for _, m := range g.registry.Load().uses(tenant) {
+			for i := range m.Provides {
+				if m.Provides[i].isSystem() {
+					continue
+				}
+				for n := range m.Provides[i].Handlers {
+					if !yield(m.ID, &m.Provides[i].Handlers[n]) {
+						return
+					}
+				}
+			}
+		}
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/robfig/cron/v3"
 
 	"github.com/counterfoil/counterfoil/internal/audit"
 	"github.com/counterfoil/counterfoil/internal/directory"
@@ -40,12 +41,15 @@ type timer struct {
 	tenant string
 	module *ModuleDescriptor
 	every  time.Duration
+	// schedule is set in place of every for a timer that has one.
+	schedule cron.Schedule
 }
 
 // timerKey tells when a running timer is no longer the one that is wanted.
 type timerKey struct {
 	tenant, module, id string
 	every              time.Duration
+	schedule           Schedule
 }
 
 // timersOf are the timers of a tenant, by module id.
@@ -63,14 +67,18 @@ func (k *registry) timersOf(tenant string) []timer {
 				e.Unit, e.Delay, e.Schedule = changed.Unit, jsontext.Value(strconv.Quote(strconv.FormatInt(changed.Delay, 10))), nil
 				t.RoutingEntry, t.Modified = &e, true
 			}
-			all = append(all, timer{t, tenant, m, t.RoutingEntry.period()})
+			one := timer{TimerDescriptor: t, tenant: tenant, module: m, every: t.RoutingEntry.period()}
+			if plan := t.RoutingEntry.Schedule; plan != nil {
+				one.every = 0
+				one.schedule, _ = plan.parse() // checked when the module came
+			}
+			all = append(all, one)
 		}
 	}
 	return all
 }
 
-// period is how long a timer waits between two turns, 0 for one that is off or
-// has a schedule in place of a delay.
+// period is how long a timer waits between two turns, 0 for one that is off.
 func (e *RoutingEntry) period() time.Duration {
 	unit := map[string]time.Duration{
 		"millisecond": time.Millisecond, "second": time.Second, "minute": time.Minute, "hour": time.Hour, "day": 24 * time.Hour,
@@ -80,6 +88,26 @@ func (e *RoutingEntry) period() time.Duration {
 		return 0
 	}
 	return time.Duration(delay) * unit
+}
+
+// fiveFields is cron as Okapi has it: minute, hour, day, month, weekday.
+var fiveFields = cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow)
+
+// parse reads a schedule. Its zone is UTC where none is named. A turn that falls
+// while no node runs is not made up for.
+func (s *Schedule) parse() (cron.Schedule, error) {
+	zone, err := time.LoadLocation(s.Zone)                                // "" is UTC
+	if err != nil || s.Zone == "Local" || strings.Contains(s.Cron, "=") { // the parser would take a zone there
+		return nil, badRequest("Invalid schedule " + cut(s.Cron) + " in zone " + cut(s.Zone))
+	}
+	plan, err := fiveFields.Parse(s.Cron)
+	if err != nil {
+		return nil, badRequest("Invalid schedule " + cut(s.Cron))
+	}
+	if spec, ok := plan.(*cron.SpecSchedule); ok {
+		spec.Location = zone
+	}
+	return plan, nil
 }
 
 // RunTimers calls the routes of the interface _timer of all tenants' modules,
@@ -95,16 +123,16 @@ func (g *Gateway) RunTimers(ctx context.Context) {
 		known := g.registry.Load()
 		for tenant := range known.tenants {
 			for _, one := range known.timersOf(tenant) {
-				key := timerKey{tenant, one.module.ID, one.ID, one.every}
+				key := timerKey{tenant, one.module.ID, one.ID, one.every, Schedule{}}
+				if one.schedule != nil {
+					key.schedule = *one.RoutingEntry.Schedule
+				}
 				wanted[key] = true
 				if running[key] != nil {
 					continue
 				}
-				if one.every == 0 {
-					if one.RoutingEntry.Schedule != nil {
-						g.Log.WarnContext(ctx, "timer with a schedule does not fire, only those with a delay do", "tenant", tenant, "timer", one.ID)
-					}
-					running[key] = func() {}
+				if one.every == 0 && one.schedule == nil {
+					running[key] = func() {} // it is off
 					continue
 				}
 				own, cancel := context.WithCancel(ctx)
@@ -131,11 +159,33 @@ func (g *Gateway) RunTimers(ctx context.Context) {
 
 func (g *Gateway) repeat(ctx context.Context, t *timer) {
 	for {
-		if pauseFor(ctx, t.every+rand.N(min(t.every/10, maxSpread)+1)) != nil {
+		if g.untilDue(ctx, t) != nil {
 			return
 		}
 		if err := g.fire(ctx, t); err != nil && ctx.Err() == nil {
 			g.Log.WarnContext(ctx, "timer failed", "tenant", t.tenant, "timer", t.ID, "error", err)
+		}
+	}
+}
+
+// untilDue waits for a timer's next turn, and is an error if ctx ends before.
+func (g *Gateway) untilDue(ctx context.Context, t *timer) error {
+	if t.schedule == nil {
+		return pauseFor(ctx, t.every+rand.N(min(t.every/10, maxSpread)+1))
+	}
+	due := t.schedule.Next(g.Now())
+	if due.IsZero() { // 30 February
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	for {
+		// A clock that is set leaves no timer waiting for what it was.
+		left := due.Sub(g.Now())
+		if left <= 0 {
+			return nil
+		}
+		if err := pauseFor(ctx, min(left, time.Minute)); err != nil {
+			return err
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 const timed = `{"id":"mod-timed-1.0.0","provides":[{"id":"_timer","version":"1.0","interfaceType":"system","handlers":[
 	{"methods":["POST"],"pathPattern":"/timer/call","unit":"millisecond","delay":"20","modulePermissions":["timed.run"]},
 	{"methods":["POST"],"pathPattern":"/timer/off","unit":"millisecond","delay":"0"},
-	{"methods":["POST"],"pathPattern":"/timer/daily","schedule":{"cron":"0 3 * * *","zone":"CET"}}]}]}`
+	{"methods":["POST"],"pathPattern":"/timer/daily","schedule":{"cron":"0 3 30 2 *","zone":"CET"}}]}]}`
 
 // nodes is a cluster whose list of nodes a test chooses.
 type nodes struct {

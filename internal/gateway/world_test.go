@@ -146,7 +146,7 @@ func (w *world) surface(internal bool) http.Handler {
 	mux.Handle("/_/", w.gateway.PublicManagement(internal))
 	mux.Handle("/", w.gateway.Routed(internal))
 	if internal {
-		return observed(gateway.CORS([]string{origin}, w.gateway.DelegatesCORS, w.gateway.CleanPath(mux)))
+		return observed(w.gateway.Verify(gateway.CORS([]string{origin}, w.gateway.DelegatesCORS, w.gateway.CleanPath(mux))))
 	}
 	return observed(gateway.CORS([]string{origin}, w.gateway.DelegatesCORS, w.gateway.CleanPath(w.gateway.PartnerRoutes(mux))))
 }

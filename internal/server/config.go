@@ -47,7 +47,7 @@ type Config struct {
 	InternalURL string `yaml:"internal_url" doc:"what modules get as X-Okapi-Url; default is the internal listener's address"`
 
 	TLS            TLSConfig `yaml:"tls"`
-	TrustedProxies []string  `yaml:"trusted_proxies" doc:"networks whose X-Forwarded-For is believed, such as 10.0.0.0/8"`
+	TrustedProxies []string  `yaml:"trusted_proxies" doc:"networks whose X-Forwarded-For is believed and who may ask /authn/verify, such as 10.0.0.0/8"`
 	CORS           struct {
 		Origins []string `yaml:"origins" doc:"origins of user interfaces on other hosts, such as https://ui.example.org; empty allows none but the own"`
 	} `yaml:"cors"`

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/admin"
+	"github.com/counterfoil/counterfoil/internal/console"
 	"github.com/counterfoil/counterfoil/internal/directory"
 	"github.com/counterfoil/counterfoil/internal/folio"
 	"github.com/counterfoil/counterfoil/internal/folioclient"
@@ -69,7 +70,7 @@ func linkLocal(address string) bool {
 
 // openDirectory brings tenants into memory, and opens the way to users.
 func (s *Server) openDirectory(ctx context.Context) error {
-	s.people = &directory.Cache{Source: s.db, Builtin: append(folio.PermissionSets(), admin.Permissions), Now: s.db.Now, TTL: -1}
+	s.people = &directory.Cache{Source: s.db, Builtin: append(folio.PermissionSets(), admin.Permissions, console.Permissions), Now: s.db.Now, TTL: -1}
 	s.users = s.db
 	if s.config.Directory.Source == folioSource {
 		d := &s.config.Directory

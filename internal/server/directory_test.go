@@ -328,10 +328,31 @@ func TestLoginsOfAConsortiumGoToTheHomeTenant(t *testing.T) {
 			t.Errorf("%v: %d %s", c.body, got.status, got.body)
 		}
 	}
+	// A client goes on naming the tenant in which it logged in.
+	tokens := l.post("/authn/login", map[string]string{"username": "member", "password": readerPW}, "X-Okapi-Tenant", "diku").json
+	refresh := func(tenant string) *reply {
+		l.wait(time.Minute)
+		return l.post("/authn/refresh", map[string]string{"refreshToken": tokens.RefreshToken}, "X-Okapi-Tenant", tenant)
+	}
+	for _, tenant := range []string{"diku", "member"} {
+		got := refresh(tenant).want(t, 201, `"tenantId":"member"`)
+		tokens = got.json
+	}
+	// T-8: somebody of one tenant is nobody in another because a row there names
+	// somebody else.
+	l.must(l.Store().CreateTenant(ctx, directory.Tenant{ID: "stranger"}, audit.Event{Kind: audit.TenantCreated, Tenant: "stranger"}))
+	l.folio.AddTenant("stranger")
+	_, err := l.Gateway().Install(ctx, "stranger", []gateway.InstallEntry{{ID: foliotest.Users, Action: "enable"}}, &gateway.InstallOptions{})
+	l.must(err)
+	l.folio.AddUserTenant("stranger", foliotest.UserTenant{UserID: severalID, Username: "several", TenantID: "member"})
+	refresh("stranger").want(t, 422, "token.refresh.unprocessable")
 	l.folio.Misbehave(foliotest.Users, foliotest.Fails(500))
 	if got := l.post("/authn/login", map[string]string{"username": "member", "password": readerPW}, "X-Okapi-Tenant", "diku"); got.status != http.StatusServiceUnavailable {
 		t.Errorf("while FOLIO is down: %d", got.status)
 	}
+	refresh("diku").want(t, 503, "")
+	l.folio.Misbehave(foliotest.Users, nil)
+	refresh("member").want(t, 201, `"tenantId":"member"`) // nothing was spent
 }
 
 // All who ask about the same user at the same time share one question.

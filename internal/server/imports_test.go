@@ -27,7 +27,7 @@ var rows = [][]string{
 	{"client"},
 	{"internal/demo"},
 	{"internal/server"},
-	{"internal/folio", "internal/oauth", "internal/admin", "internal/gateway", "internal/folioclient", "internal/store", "internal/trail"},
+	{"internal/folio", "internal/oauth", "internal/console", "internal/admin", "internal/gateway", "internal/folioclient", "internal/store", "internal/trail"},
 	{"internal/session"},
 	{"internal/token", "internal/credential", "internal/directory", "internal/apikey", "internal/audit"},
 	{"internal/pgtest", "internal/foliotest", "bench/peers"}, // for tests and measurements alone

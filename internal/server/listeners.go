@@ -88,6 +88,11 @@ func (s *Server) Serve(ctx context.Context) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	go s.rotateKeys(background)
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		s.usage.keep(background, s.db.Now, func() time.Duration { return s.db.Now().Sub(s.db.HeardAt()) }, s.log)
+	}()
 	if !s.config.behindOkapi() && !s.config.Timers.Disabled {
 		go s.gateway.RunTimers(background)
 	}
@@ -101,7 +106,10 @@ func (s *Server) Serve(ctx context.Context) error {
 	if err == nil {
 		err = s.lead(failed)
 	}
-	return errors.Join(err, s.shutdown(ctx, servers))
+	err = errors.Join(err, s.shutdown(ctx, servers))
+	stop()
+	<-kept
+	return err
 }
 
 // lead gives a balancer time to see that the node is not ready any more.

@@ -122,8 +122,8 @@ type reply struct {
 	cookies []*http.Cookie
 	body    []byte
 	json    struct {
-		AccessToken, RefreshToken string
-		Errors                    []struct {
+		AccessToken, RefreshToken, Token string
+		Errors                           []struct {
 			Code       string
 			Parameters []struct{ Key, Value string }
 		}

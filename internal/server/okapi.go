@@ -37,6 +37,7 @@ func (s *Server) mountBehindOkapi(prefix string) {
 	})
 	admin := s.insight()
 	s.admin.Mount(admin)
+	s.console().Mount(admin)
 	s.handlers = map[string]*observed{
 		Public: s.observe(Public, public),
 		Admin:  s.observe(Admin, bodyWithin(bodyTime, admin)),

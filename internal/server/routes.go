@@ -1,13 +1,16 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/console"
 	"github.com/counterfoil/counterfoil/internal/folio"
 	"github.com/counterfoil/counterfoil/internal/gateway"
 	"github.com/counterfoil/counterfoil/internal/oauth"
@@ -28,7 +31,7 @@ func (s *Server) openGateway(ctx context.Context) error {
 		Prefix: prefix, InternalURL: internal, Okapi: s.config.Okapi.URL, OpenManagement: s.config.Demo,
 		Transport: gateway.Transport{ResponseTimeout: s.config.Upstream.Timeout.Std()}, Origins: s.ownOrigins(),
 		Errors:   gateway.ErrorProfiles{Default: s.config.Errors.Profile, Tenants: s.config.Errors.Tenants},
-		Partners: s.config.APIKeys.Routes, Version: Version(), Now: s.db.Now, Log: s.log, Registerer: s.metrics.registry,
+		Partners: s.config.APIKeys.Routes, Proxies: networks(s.config.TrustedProxies), Version: Version(), Now: s.db.Now, Log: s.log, Registerer: s.metrics.registry,
 	}
 	if err := s.gateway.Reload(ctx); err != nil {
 		return err
@@ -60,7 +63,7 @@ func (s *Server) mount() error {
 		mux.Handle("/_/", s.gateway.PublicManagement(internal))
 		mux.Handle("/", bodyWithin(0, s.gateway.Routed(internal)))
 		if internal {
-			return gateway.CORS(s.config.CORS.Origins, s.gateway.DelegatesCORS, s.gateway.CleanPath(bodyWithin(bodyTime, mux)))
+			return s.gateway.Verify(gateway.CORS(s.config.CORS.Origins, s.gateway.DelegatesCORS, s.gateway.CleanPath(bodyWithin(bodyTime, mux))))
 		}
 		return gateway.CORS(s.config.CORS.Origins, s.gateway.DelegatesCORS, s.gateway.CleanPath(s.gateway.PartnerRoutes(bodyWithin(bodyTime, mux))))
 	}
@@ -68,12 +71,43 @@ func (s *Server) mount() error {
 	admin.Handle("/_/", s.gateway.Management())
 	s.admin.Operator = s.gateway.Operator
 	s.admin.Mount(admin)
+	s.console().Mount(admin)
 	s.handlers = map[string]*observed{
 		Public:   s.observe(Public, surface(false)),
 		Internal: s.observe(Internal, surface(true)),
 		Admin:    s.observe(Admin, bodyWithin(bodyTime, admin)),
 	}
 	return nil
+}
+
+// console is the operators' pages on the admin listener.
+func (s *Server) console() *console.Handler {
+	return &console.Handler{
+		Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Store: s.db, Users: s.users, Elsewhere: s.admin.Elsewhere,
+		Routes: s.routes, Explain: s.explain, Insecure: s.config.Cookies.Insecure, Now: s.db.Now, Log: s.log,
+	}
+}
+
+// routes are the gateway's, as the console shows them.
+func (s *Server) routes(tenant string) []console.Route {
+	var list []console.Route
+	for module, entry := range s.gateway.Routes(tenant) {
+		list = append(list, console.Route{
+			Module: module, Methods: strings.Join(entry.Methods, " "), Path: cmp.Or(entry.PathPattern, entry.Path),
+			Required: entry.PermissionsRequired, Lent: entry.ModulePermissions,
+		})
+	}
+	return list
+}
+
+// explain asks the gateway for the console.
+func (s *Server) explain(ctx context.Context, q console.Question) (console.Explanation, error) {
+	told, err := s.gateway.Explain(ctx, gateway.Question(q))
+	x := console.Explanation{Status: told.Status}
+	for _, step := range told.Steps {
+		x.Steps = append(x.Steps, console.Step(step))
+	}
+	return x, err
 }
 
 // openRecovery starts what sends mails about forgotten passwords.

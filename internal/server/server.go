@@ -37,6 +37,7 @@ type Server struct {
 	config   *Config
 	log      *slog.Logger
 	metrics  *metrics
+	usage    *usage
 	db       store.DB
 	ring     *token.Ring
 	people   *directory.Cache
@@ -214,13 +215,14 @@ func (s *Server) openSessions(ctx context.Context, master []byte) error {
 	if err != nil {
 		return err
 	}
+	s.usage = &usage{Observer: s.metrics, store: s.db}
 	s.sessions = &session.Service{
 		Moving: s.db, Old: old,
 		Store: s.db, Feed: s.db, Cluster: s.db, Trust: c.TrustMemory.Std(), Accounts: s.db, Credentials: s.db, Events: s.db, Users: s.users,
 		UsersElsewhere: s.borrowed != nil,
 		Tokens:         s.ring, Directory: s.people, Policies: policies,
 		Passwords: &credential.Hasher{}, Rules: credential.Rules{MinLength: c.Login.MinPassword, AllowWeak: c.Demo}, Limits: limits,
-		Now: s.db.Now, Log: s.log, Observe: s.metrics, KeepEnded: time.Duration(c.KeepEnded),
+		Now: s.db.Now, Log: s.log, Observe: s.usage, KeepEnded: time.Duration(c.KeepEnded),
 		VerifiedTokens: c.VerifiedTokens, Keys: &session.APIKeys{Store: s.db, Hasher: hasher},
 	}
 	s.db.OnChange(s.reload)

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/audit"
@@ -54,4 +55,58 @@ func (s *Service) Timeline(ctx context.Context, row *Session) ([]audit.Event, er
 		events[i], events[j] = events[j], events[i]
 	}
 	return events, err
+}
+
+// MostAtOnce is how many sessions EndMatching ends with one call.
+const MostAtOnce = 10_000
+
+// matching calls do for each live session of a filter that began until a time,
+// and for MostAtOnce of them at most.
+func (s *Service) matching(ctx context.Context, f Filter, until time.Time, do func(*Session) error) error {
+	if f.Tenant == "" && f.UserID == "" && f.Client == "" && f.Address == "" {
+		return fmt.Errorf("%w: name a tenant, user, client or address: all sessions of all tenants are not ended so", ErrInvalid)
+	}
+	f.Live, f.Limit, f.Cursor = true, 1000, ""
+	for n := 0; ; {
+		page, err := s.Store.ListSessions(ctx, f)
+		if err != nil {
+			return err
+		}
+		for i := range page.Sessions {
+			row := &page.Sessions[i]
+			if row.CreatedAt.After(until) || s.StateOf(row, s.Now()) != StateLive {
+				continue
+			}
+			if n++; n > MostAtOnce {
+				return nil
+			}
+			if err := do(row); err != nil {
+				return err
+			}
+		}
+		if f.Cursor = page.Next; f.Cursor == "" {
+			return nil
+		}
+	}
+}
+
+// CountMatching counts what EndMatching would end.
+func (s *Service) CountMatching(ctx context.Context, f Filter, until time.Time) (n int, err error) {
+	err = s.matching(ctx, f, until, func(*Session) error { n++; return nil })
+	return n, err
+}
+
+// EndMatching ends the live sessions of a filter that began until a time, one by
+// one, MostAtOnce at most, and returns how many. Those that begin meanwhile were
+// not what the operator saw and go on. When it fails, those that it had come to
+// have ended.
+func (s *Service) EndMatching(ctx context.Context, f Filter, until time.Time) (n int, err error) {
+	err = s.matching(ctx, f, until, func(row *Session) error {
+		ended, err := s.Revoke(ctx, row.ID)
+		if ended {
+			n++
+		}
+		return err
+	})
+	return n, err
 }

@@ -325,12 +325,22 @@ func (s *Service) checkOld(ctx context.Context, raw string, now time.Time) (Call
 		return Caller{Claims: claims}, err
 	}
 	s.Observe.OldToken(kind, "accepted")
-	if legacy && s.Old.due(raw, now) {
+	if legacy {
 		e := event(ctx, audit.LegacyTokenUsed, nil, "a token that never expires")
 		e.Tenant, e.UserID = claims.Tenant, claims.UserID
-		s.append(ctx, e)
+		s.tellUses(ctx, s.Old.use(raw, e, now))
 	}
 	return caller, nil
+}
+
+// tellUses writes of uses of legacy tokens, each with the one who used it last.
+func (s *Service) tellUses(ctx context.Context, events []audit.Event) {
+	if len(events) == 0 {
+		return
+	}
+	if err := s.Events.AppendEvents(ctx, events...); err != nil {
+		s.Log.ErrorContext(ctx, "uses of tokens that never expire were not stored", "events", len(events), "error", err)
+	}
 }
 
 // LegacyToken gives a user a token that never expires, in a tenant that has such.

@@ -3,11 +3,15 @@ package session
 import (
 	"context"
 	"crypto/sha256"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
+	"github.com/counterfoil/counterfoil/internal/audit"
 	"github.com/counterfoil/counterfoil/internal/token"
 )
 
@@ -25,16 +29,36 @@ type OldTokens struct {
 	mu sync.RWMutex
 	// moved is when the epochs moved: old tokens carry none to compare.
 	moved map[epochKey]time.Time
-	// told is when the use of a token was last told.
-	told *lru.Cache[tokenHash, time.Time]
+	// used are the legacy tokens that were used of late, and left what could not
+	// be told of those that fell out.
+	used *lru.Cache[tokenHash, *legacyUses]
+	left []audit.Event
 }
 
-// oldTokensTold bounds the memory of told. A token that falls out is told of
-// again.
-const oldTokensTold = 50_000
+const (
+	// legacyUsed bounds how many tokens are remembered.
+	legacyUsed = 50_000
+	// tellLegacyEvery is how often a token that is used all the time is told of.
+	tellLegacyEvery = time.Minute
+	// usedFrom bounds the addresses that are told of one token at one time.
+	usedFrom = 8
+)
+
+// legacyUses are the uses of one token that are not told yet.
+type legacyUses struct {
+	last      audit.Event // of the last use
+	told      time.Time
+	since     time.Time
+	count     int
+	addresses []string
+}
 
 func (o *OldTokens) init(ctx context.Context, feed Feed) error {
-	o.told, _ = lru.New[tokenHash, time.Time](oldTokensTold)
+	o.used, _ = lru.NewWithEvict(legacyUsed, func(_ tokenHash, u *legacyUses) {
+		if u.count > 0 {
+			o.left = append(o.left, u.tell())
+		}
+	})
 	o.moved = make(map[epochKey]time.Time)
 	epochs, err := feed.Epochs(ctx, time.Time{})
 	for _, c := range epochs {
@@ -84,14 +108,61 @@ func (o *OldTokens) HasLegacy(tenant string, now time.Time) bool {
 	return o != nil && o.Legacy[tenant] && now.Before(o.LegacyUntil)
 }
 
-// due is whether the use of a token was not told within the last minute.
-func (o *OldTokens) due(raw string, now time.Time) bool {
+// use counts a use of a legacy token, and gives the events that are to be
+// written now. The first use is told at once, those that follow within a minute
+// together.
+func (o *OldTokens) use(raw string, e audit.Event, now time.Time) []audit.Event {
 	hash := tokenHash(sha256.Sum256([]byte(raw)))
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if last, told := o.told.Get(hash); told && now.Sub(last) < time.Minute && !now.Before(last) {
-		return false
+	u, known := o.used.Get(hash)
+	if !known {
+		u = &legacyUses{}
+		o.used.Add(hash, u)
 	}
-	o.told.Add(hash, now)
-	return true
+	if u.count == 0 {
+		u.since = now
+	}
+	u.count++
+	u.last = e
+	if from := e.Actor.Address; len(u.addresses) < usedFrom && !slices.Contains(u.addresses, from) {
+		u.addresses = append(u.addresses, from)
+	}
+	events := o.left
+	o.left = nil
+	if u.due(now) {
+		u.told = now
+		events = append(events, u.tell())
+	}
+	return events
+}
+
+// untold are the events of uses that were not told within a minute, or of all
+// uses that were not told.
+func (o *OldTokens) untold(now time.Time, all bool) []audit.Event {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	events := o.left
+	o.left = nil
+	for _, u := range o.used.Values() {
+		if u.count > 0 && (all || u.due(now)) {
+			u.told = now
+			events = append(events, u.tell())
+		}
+	}
+	return events
+}
+
+func (u *legacyUses) due(now time.Time) bool {
+	return now.Sub(u.told) >= tellLegacyEvery || now.Before(u.told)
+}
+
+// tell makes the event of all uses since the last one.
+func (u *legacyUses) tell() audit.Event {
+	e := u.last
+	e.Detail = map[string]string{
+		"uses": strconv.Itoa(u.count), "since": u.since.UTC().Format(time.RFC3339), "addresses": strings.Join(u.addresses, " "),
+	}
+	u.count, u.addresses = 0, nil
+	return e
 }

@@ -44,6 +44,17 @@ type PolicyPatch struct {
 	StepUp          *StepUps  `json:"step_up,omitzero" yaml:"step_up"`
 }
 
+// Patch is a policy with every field, in the words of an override.
+func (p Policy) Patch() PolicyPatch {
+	access, idle, absolute := Duration(p.AccessTTL), Duration(p.Idle), Duration(p.Absolute)
+	grace, elevated, module := Duration(p.Grace), Duration(p.ElevatedTTL), Duration(p.ModuleTTL)
+	return PolicyPatch{
+		AccessTTL: &access, Jitter: &p.Jitter, Idle: &idle, Absolute: &absolute, Grace: &grace,
+		LateBudget: &p.LateBudget, Strict: &p.Strict, EndUser: &p.EndUser, Binding: &p.Binding,
+		SessionsPerUser: &p.SessionsPerUser, ElevatedTTL: &elevated, ModuleTTL: &module, Signing: &p.Signing, StepUp: &p.StepUp,
+	}
+}
+
 // Duration is a time.Duration that is written as text.
 type Duration time.Duration
 
@@ -189,6 +200,14 @@ func (p *Policies) tenant(tenant string) Policy {
 
 // For composes the policy of one session.
 func (p *Policies) For(tenant, client, userID string) Policy {
+	policy := p.composed(tenant, client, userID)
+	if client == ClientConsole {
+		return policy.console()
+	}
+	return policy
+}
+
+func (p *Policies) composed(tenant, client, userID string) Policy {
 	policy := p.tenant(tenant)
 	overrides := p.overrides()
 	if len(overrides) == 0 {
@@ -265,8 +284,14 @@ func (p *Policies) Load(ctx context.Context, store PolicyStore) error {
 // may each be fine and not go together. Findings that are advice come back
 // with a nil error.
 func (p *Policies) Check(o PolicyOverride) ([]Finding, error) {
+	_, found, err := p.With(o)
+	return found, err
+}
+
+// With is Check, and the policy that whomever the override names would have.
+func (p *Policies) With(o PolicyOverride) (Policy, []Finding, error) {
 	if !slices.Contains([]string{"tenant", "client", "user"}, o.Scope) || o.Tenant == "" || (o.Scope == "tenant") != (o.Name == "") {
-		return nil, fmt.Errorf("%w: scope must be tenant (without name), client or user (with one), and the tenant named", ErrInvalid)
+		return Policy{}, nil, fmt.Errorf("%w: scope must be tenant (without name), client or user (with one), and the tenant named", ErrInvalid)
 	}
 	base := p.base()
 	with := &Policies{Default: base.standard, Tenants: base.tenants}
@@ -292,7 +317,8 @@ func (p *Policies) Check(o PolicyOverride) ([]Finding, error) {
 			users = append(users, key.name)
 		}
 	}
-	return with.lintAll(o.Tenant, clients, users, p.AllowUnsafe)
+	found, err := with.lintAll(o.Tenant, clients, users, p.AllowUnsafe)
+	return with.For(o.Tenant, clients[0], users[0]), found, err
 }
 
 // lintAll lints the policy of each client with each user. It returns the

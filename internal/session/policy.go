@@ -160,3 +160,18 @@ func (p Policy) Lint() []Finding {
 	advise(p.Strict && p.Grace > 0, "strict", "true: a delayed tab ends the session")
 	return found
 }
+
+// The console's bounds are those of NIST SP 800-63B for the highest assurance:
+// whoever holds such a session can end everybody else's.
+const (
+	consoleTTL      = 5 * time.Minute
+	consoleIdle     = 15 * time.Minute
+	consoleAbsolute = 12 * time.Hour
+)
+
+// console shortens a policy to what the console may have.
+func (p Policy) console() Policy {
+	p.AccessTTL, p.Idle, p.Absolute = min(p.AccessTTL, consoleTTL), min(p.Idle, consoleIdle), min(p.Absolute, consoleAbsolute)
+	p.Jitter = 0
+	return p
+}

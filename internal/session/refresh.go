@@ -55,6 +55,9 @@ type Refused struct {
 	HealSlot int
 	// HealFor is how long the nonce is good for.
 	HealFor time.Duration
+	// HomeTenant and UserID are the session's, where the caller named another
+	// tenant: whether its user belongs to both is not known here.
+	HomeTenant, UserID string
 }
 
 // Superseded is whether the client may find a newer token in its jar.
@@ -188,7 +191,7 @@ func (d *decision) decide(now time.Time, row *Session) Effects {
 	presented := Presented{
 		Gen:       d.opened.Gen,
 		Genuine:   s.Tokens.RefreshMatches(row.Binding(), d.opened),
-		Allowed:   active && bound && (d.req.Tenant == "" || d.req.Tenant == row.Tenant),
+		Allowed:   active && bound && !d.elsewhere(row),
 		Heals:     heals,
 		Seen:      seen,
 		FlushedAt: flushedAt,
@@ -225,6 +228,11 @@ func (d *decision) decide(now time.Time, row *Session) Effects {
 		}
 	}
 	return effects
+}
+
+// elsewhere is whether the caller named another tenant than the session's.
+func (d *decision) elsewhere(row *Session) bool {
+	return d.req.Tenant != "" && d.req.Tenant != row.Tenant
 }
 
 // rotated is whether the row is as an earlier run of decide left it: its commit
@@ -303,14 +311,21 @@ func (d *decision) events(row *Session, bound bool) []audit.Event {
 
 const ahead = "a genuine token is newer than the row: the database was restored"
 
+// Why a session ended by the refresh rule, by the row that decided.
+const (
+	reuseUnhealed = "an old refresh token was presented and nobody came back with the newest one in time"
+	reuseStrict   = "a refresh token was used twice and the policy is strict"
+	reuseOften    = "old refresh tokens were presented too often"
+)
+
 func reuseReason(row int) string {
 	switch row {
 	case 8:
-		return "an old refresh token was presented and nobody came back with the newest one in time"
+		return reuseUnhealed
 	case 11:
-		return "a refresh token was used twice and the policy is strict"
+		return reuseStrict
 	}
-	return "old refresh tokens were presented too often"
+	return reuseOften
 }
 
 // answer turns the committed verdict into tokens or a refusal.
@@ -337,7 +352,11 @@ func (d *decision) answer() (*Tokens, error) {
 		case v.Outcome == Ended && v.Changed && d.row.RevokedWhy == UserDeactivated:
 			s.Observe.SessionsEnded(UserDeactivated, 1)
 		}
-		return nil, &Refused{Outcome: v.Outcome, Final: v.Final()}
+		refused := &Refused{Outcome: v.Outcome, Final: v.Final()}
+		if v.Outcome == NotAllowed && d.elsewhere(&d.row) {
+			refused.HomeTenant, refused.UserID = d.row.Tenant, d.row.UserID
+		}
+		return nil, refused
 	}
 	if v.Outcome == Floored || v.Outcome == Retried {
 		s.seen.note(d.row.ID, d.opened.Gen, d.now, 1)

@@ -176,6 +176,9 @@ func (s *Service) Close(ctx context.Context) error {
 	s.strikes.close()
 	s.running.Wait()
 	s.stop = nil
+	if s.Old != nil {
+		s.tellUses(ctx, s.Old.untold(s.Now(), true))
+	}
 	return s.flushSeen(ctx)
 }
 
@@ -227,6 +230,9 @@ func (s *Service) sweepLoop(ctx context.Context) {
 		// the first time live.
 		remember = max(remember, s.Policies.MaxAccessTTL())
 		s.memory.forget(now.Add(-remember))
+		if s.Old != nil {
+			s.tellUses(ctx, s.Old.untold(now, false))
+		}
 		if err := s.Sweep(ctx, now); err != nil && ctx.Err() == nil {
 			s.Log.WarnContext(ctx, "sweep of ended sessions failed, it will be tried again", "error", err)
 		}

@@ -55,6 +55,9 @@ type Session struct {
 const (
 	ClientWeb = "folio-web" // tokens in HttpOnly cookies
 	ClientAPI = "folio-api" // tokens in bodies
+	// ClientConsole is the operators' console. Its tokens hold there and nowhere
+	// else, and no others do; see Policy.console.
+	ClientConsole = "counterfoil-console"
 )
 
 // Binding is what the session's refresh tokens are tied to.

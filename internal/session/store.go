@@ -166,6 +166,9 @@ type EventStore interface {
 type EventFilter struct {
 	Tenant, UserID, Session string
 	Kind                    audit.Kind
+	// Notable selects the kinds of audit.Notable; with it, none of the others but
+	// Tenant.
+	Notable bool
 	// Since and Until bound the time, the later one excluded; zero is no bound.
 	Since, Until time.Time
 	// Before continues: only events with a smaller number, 0 for the newest.

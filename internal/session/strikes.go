@@ -86,7 +86,7 @@ func (s *Service) strikeDue(id token.SessionID) {
 		row.Family = next
 		row.RevokedBy = "strike timer"
 		return Effects{Save: true, Events: []audit.Event{
-			event(ctx, audit.RefreshReuse, row, "an old refresh token was presented and nobody came back with the newest one in time"),
+			event(ctx, audit.RefreshReuse, row, reuseUnhealed),
 		}}
 	})
 	switch {

@@ -170,6 +170,21 @@ var copiedTables = []table{
 	{name: "event_checkpoints", key: "n", columns: []column{
 		{"n", number}, {"seq", number}, {"hash", raw}, {"at", number}, {"swept", number}, {"key_id", text}, {"signature", raw},
 	}},
+	{name: "usage", key: "series, slot", columns: []column{
+		{"series", text},
+		{"slot", number},
+		{"begins", number},
+		{"live", number},
+		{"refreshes", number},
+		{"retries", number},
+		{"late_recoveries", number},
+		{"superseded", number},
+		{"reuse", number},
+		{"logins", number},
+		{"logins_failed", number},
+		{"ended", number},
+		{"behind", number},
+	}},
 	{name: "event_sinks", key: "name", columns: []column{
 		{"name", text}, {"n", number}, {"holder", text}, {"until", number},
 	}},

@@ -32,6 +32,9 @@ func install(t *testing.T, db DB, c *clock) {
 		Kind: audit.LoginFailed, Tenant: "diku", UserID: bob, Reason: "wrong password", Detail: map[string]string{"left": "4", "ø": "<&>"},
 	}))
 	installTrail(t, db, c)
+	must(t, db.AddUsage(t.Context(), kept(c.Now()), session.Usage{
+		Live: 3, Refreshes: 4, Retries: 5, LateRecoveries: 6, Superseded: 7, Reuse: 8, Logins: 9, LoginsFailed: 10, Ended: 11, Behind: 12 * time.Microsecond,
+	}))
 }
 
 // installMoving leaves a password that was mod-login's, and a refresh token that

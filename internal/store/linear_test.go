@@ -18,12 +18,14 @@ import (
 	"github.com/counterfoil/counterfoil/internal/session"
 )
 
-// call is one thing that a client does to a session, and result what it was
-// told, with the time that the store told the rule.
+// call is one thing that a client does to a session, under the policy that its
+// node has at the moment, and result what it was told, with the time that the
+// store told the rule.
 type call struct {
-	do    string // "refresh", "logout", "logout-all" or "read"
-	gen   uint64
-	heals []uint32
+	do     string // "refresh", "logout", "logout-all" or "read"
+	gen    uint64
+	heals  []uint32
+	policy int32 // which of testRules
 }
 
 type result struct {
@@ -33,8 +35,13 @@ type result struct {
 }
 
 var (
-	testRule = session.Rule{
-		Grace: 10 * time.Second, Floor: 20 * time.Second, Heal: 30 * time.Second, LateBudget: 1, Idle: 24 * time.Hour,
+	// testRules are the policies between which an operator changes: an ordinary
+	// one, one that is short of patience, and one that ends a session when a token
+	// is used twice.
+	testRules = []session.Rule{
+		{Grace: 10 * time.Second, Floor: 20 * time.Second, Heal: 30 * time.Second, LateBudget: 1, Idle: 24 * time.Hour},
+		{Heal: 5 * time.Second, Idle: 24 * time.Hour},
+		{Strict: true, Idle: 24 * time.Hour},
 	}
 	testExpiry = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 )
@@ -43,7 +50,7 @@ var (
 func present(f session.Family, c call, now time.Time) (session.Family, session.Verdict) {
 	return f.Present(session.Presented{
 		Gen: c.gen, Genuine: true, Allowed: true, Heals: c.heals, FlushedAt: now, Expiry: testExpiry,
-	}, testRule, now)
+	}, testRules[c.policy], now)
 }
 
 // model says which histories one session may have: those in which each call
@@ -123,12 +130,20 @@ func history(t *testing.T, nodes []session.Store, start session.Session, seed ui
 	var all []porcupine.Operation
 	var group sync.WaitGroup
 	begin := time.Now()
+	policies := make([]atomic.Int32, len(nodes)) // each node hears of a change when it does
 	for client := range 6 {
 		group.Go(func() {
 			random := rand.New(rand.NewPCG(seed, uint64(client)))
 			newest, strikes := uint64(1), []uint32(nil)
+			node := client % len(nodes)
 			for range 25 {
-				c := call{do: "refresh", gen: newest, heals: strikes}
+				switch n := random.IntN(200); {
+				case n < 10:
+					policies[node].Store(random.Int32N(2))
+				case n == 10:
+					policies[node].Store(2)
+				}
+				c := call{do: "refresh", gen: newest, heals: strikes, policy: policies[node].Load()}
 				switch n := random.IntN(100); {
 				case n < 1 && seed%2 == 0:
 					c = call{do: "logout"}
@@ -140,7 +155,7 @@ func history(t *testing.T, nodes []session.Store, start session.Session, seed ui
 					c.gen -= 1 + random.Uint64N(min(3, newest-1)) // a retry, or somebody old
 				}
 				called := time.Since(begin).Nanoseconds()
-				r, err := perform(nodes[client%len(nodes)], start, c)
+				r, err := perform(nodes[node], start, c)
 				returned := time.Since(begin).Nanoseconds()
 				if err != nil {
 					t.Error(err)
@@ -211,7 +226,7 @@ func TestT52ConcurrentHistoriesFollowTheRule(t *testing.T) {
 		histories = 700 // of 150 calls each
 	}
 	clusters(t, func(t *testing.T, nodes []session.Store, c *racing) {
-		outcomes := make(map[session.Outcome]int)
+		outcomes, underPolicy := make(map[session.Outcome]int), make(map[int32]int)
 		for seed := range histories {
 			start := newSession("diku", fmt.Sprintf("user of history %d", seed), c.Now())
 			must(t, nodes[0].CreateSession(t.Context(), start, 0))
@@ -223,14 +238,19 @@ func TestT52ConcurrentHistoriesFollowTheRule(t *testing.T) {
 			}
 			for _, op := range h {
 				outcomes[op.Output.(result).verdict.Outcome]++
+				underPolicy[op.Input.(call).policy]++
 			}
 		}
+		t.Logf("%d histories, calls under each policy %v", histories, underPolicy)
 		for _, o := range []session.Outcome{
 			session.Rotated, session.Floored, session.Retried, session.Ended, session.Reused, session.Stale, session.StaleAgain,
 		} {
 			if outcomes[o] == 0 {
 				t.Errorf("no history had the outcome %q, so nothing was shown about it", o)
 			}
+		}
+		if len(underPolicy) < len(testRules) {
+			t.Errorf("the policy never changed: %v", underPolicy)
 		}
 	})
 }

@@ -72,6 +72,7 @@ const (
 	pgEventsByUser    = `SELECT ` + eventColumns + ` FROM events WHERE user_id = $2 AND user_id <> '' AND $3 = '' AND ($1 = '' OR tenant = $1) AND ($4 = '' OR kind = $4)` + pgEventsRest
 	pgEventsByKind    = `SELECT ` + eventColumns + ` FROM events WHERE tenant = $1 AND kind = $4 AND $2 = '' AND $3 = ''` + pgEventsRest
 	pgEventsByTenant  = `SELECT ` + eventColumns + ` FROM events WHERE tenant = $1 AND $2 = '' AND $3 = '' AND $4 = ''` + pgEventsRest
+	pgEventsNotable   = `SELECT ` + eventColumns + ` FROM events WHERE kind IN (` + notableKinds + `) AND ($1 = '' OR tenant = $1) AND $2 = '' AND $3 = '' AND $4 = ''` + pgEventsRest
 	pgEventsAll       = `SELECT ` + eventColumns + ` FROM events WHERE $1 = '' AND $2 = '' AND $3 = '' AND ($4 = '' OR kind = $4)` + pgEventsRest
 
 	pgEventsRest = ` AND seq < $5 AND at >= $7 AND at < $8 ORDER BY seq DESC LIMIT $6`
@@ -81,6 +82,8 @@ const (
 func (p *Postgres) Events(ctx context.Context, f session.EventFilter) ([]audit.Event, error) {
 	query := pgEventsAll
 	switch {
+	case f.Notable:
+		query = pgEventsNotable
 	case f.Session != "":
 		query = pgEventsBySession
 	case f.UserID != "":

@@ -47,6 +47,9 @@ func (t *tx) insertEvent(e *audit.Event) error {
 const eventColumns = `seq, at, kind, tenant, session, user_id, actor_kind, actor_name, actor_user_id, address,
 	user_agent, request_id, reason, detail`
 
+// notableKinds are those of audit.Notable, as the index has them.
+const notableKinds = `'refresh_reuse', 'tag_mismatch', 'generation_ahead', 'clock_backwards', 'store_turned_back', 'user_blocked', 'tenant_sessions_ended', 'key_changed', 'policy_changed'`
+
 // As with sessions, each list begins at the index of its most selective
 // filter.
 const (
@@ -54,6 +57,7 @@ const (
 	eventsByUser    = `SELECT ` + eventColumns + ` FROM events INDEXED BY events_user WHERE user_id = ?2 AND user_id <> '' AND ?3 = '' AND (?1 = '' OR tenant = ?1) AND (?4 = '' OR kind = ?4)` + eventsRest
 	eventsByKind    = `SELECT ` + eventColumns + ` FROM events INDEXED BY events_kind WHERE tenant = ?1 AND kind = ?4 AND ?2 = '' AND ?3 = ''` + eventsRest
 	eventsByTenant  = `SELECT ` + eventColumns + ` FROM events INDEXED BY events_tenant WHERE tenant = ?1 AND ?2 = '' AND ?3 = '' AND ?4 = ''` + eventsRest
+	eventsNotable   = `SELECT ` + eventColumns + ` FROM events INDEXED BY events_notable WHERE kind IN (` + notableKinds + `) AND (?1 = '' OR tenant = ?1) AND ?2 = '' AND ?3 = '' AND ?4 = ''` + eventsRest
 	eventsAll       = `SELECT ` + eventColumns + ` FROM events NOT INDEXED WHERE ?1 = '' AND ?2 = '' AND ?3 = '' AND (?4 = '' OR kind = ?4)` + eventsRest
 
 	eventsRest = ` AND seq < ?5 AND at >= ?7 AND at < ?8 ORDER BY seq DESC LIMIT ?6`
@@ -63,6 +67,8 @@ const (
 func (s *SQLite) Events(ctx context.Context, f session.EventFilter) ([]audit.Event, error) {
 	query := eventsAll
 	switch {
+	case f.Notable:
+		query = eventsNotable
 	case f.Session != "":
 		query = eventsBySession
 	case f.UserID != "":

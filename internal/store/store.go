@@ -53,6 +53,7 @@ type DB interface {
 	session.PolicyStore
 	session.APIKeyStore
 	session.MovingStore
+	session.UsageStore
 	directory.Source
 	token.KeyStore
 	ModuleStore
