@@ -2,9 +2,7 @@ package console
 
 import (
 	"fmt"
-	"maps"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -36,7 +34,8 @@ var policyFields = []policyField{
 	{Name: "sessions_per_user", Label: "Sessions of one user at most"},
 	{Name: "elevated_ttl", Label: "Raised scope lasts"},
 	{Name: "module_ttl", Label: "Modules' tokens live"},
-	{Name: "signing", Label: "Access tokens are signed in"},
+	{Name: "signing", Label: "Access tokens are signed with"},
+	{Name: "step_up", Label: "Permissions that need a fresh proof"},
 }
 
 // policyPage is the page of policies.
@@ -50,8 +49,6 @@ type policyPage struct {
 	// cannot be saved.
 	Previewed bool
 	Problem   string
-	// kept is the override that the page is about, as it was before.
-	kept session.PolicyPatch
 }
 
 // override is one that is kept, as text.
@@ -69,13 +66,25 @@ func (h *Handler) policies(v *visit) error {
 		return h.render(v, "policies", p)
 	}
 	o := session.PolicyOverride{Tenant: p.Tenant, Scope: p.Scope, Name: p.Name}
-	o.Patch = p.kept
+	for _, kept := range p.kept(v, h) {
+		if kept.Tenant == o.Tenant && kept.Scope == o.Scope && kept.Name == o.Name {
+			o.Patch = kept.Patch
+		}
+	}
 	policy := h.policyFor(o)
 	p.Findings = policy.Lint()
 	if err := p.fill(policy.Patch(), o.Patch, nil); err != nil {
 		return err
 	}
 	return h.render(v, "policies", p)
+}
+
+func (p *policyPage) kept(v *visit, h *Handler) []session.PolicyOverride {
+	list, err := h.Store.Policies(v.r.Context())
+	if err != nil {
+		return nil // fillPolicies has asked already and would have said so
+	}
+	return list
 }
 
 func (h *Handler) policyFor(o session.PolicyOverride) session.Policy {
@@ -101,9 +110,6 @@ func (h *Handler) fillPolicies(v *visit, p *policyPage) (err error) {
 		return err
 	}
 	for _, o := range list {
-		if o.Tenant == p.Tenant && o.Scope == p.Scope && o.Name == p.Name {
-			p.kept = o.Patch
-		}
 		fields, err := texts(o.Patch)
 		if err != nil {
 			return err
@@ -113,9 +119,6 @@ func (h *Handler) fillPolicies(v *visit, p *policyPage) (err error) {
 			if text := fields[f.Name]; text != "" {
 				parts = append(parts, f.Name+" "+text)
 			}
-		}
-		if o.Patch.StepUp != nil {
-			parts = append(parts, "step_up "+strings.Join(slices.Sorted(maps.Keys(*o.Patch.StepUp)), " "))
 		}
 		p.Overrides = append(p.Overrides, override{o.Tenant, o.Scope, o.Name, strings.Join(parts, ", ")})
 	}
@@ -159,6 +162,13 @@ func texts(patch session.PolicyPatch) (map[string]string, error) {
 	fields := make(map[string]string, len(values))
 	for name, value := range values {
 		text := fmt.Sprint(value)
+		if _, nested := value.(map[string]any); nested {
+			raw, err := json.Marshal(value, json.Deterministic(true))
+			if err != nil {
+				return nil, err
+			}
+			text = string(raw)
+		}
 		// 10m0s is 10m.
 		for _, zero := range []string{"m0s", "h0m"} {
 			if strings.HasSuffix(text, zero) {
@@ -187,7 +197,6 @@ func (h *Handler) savePolicy(v *visit) error {
 	o := session.PolicyOverride{Tenant: p.Tenant, Scope: p.Scope, Name: p.Name}
 	patch, problem := readPatch(form.Get)
 	o.Patch = patch
-	o.Patch.StepUp = p.kept.StepUp // which the form does not show, and must not lose
 	before := h.policyFor(o)
 	var becomes *session.PolicyPatch
 	if problem == "" {
@@ -229,7 +238,7 @@ func readPatch(get func(string) string) (patch session.PolicyPatch, problem stri
 		}
 		quoted := strconv.Quote(text)
 		switch f.Name {
-		case "jitter", "late_budget", "sessions_per_user", "strict", "end_user":
+		case "jitter", "late_budget", "sessions_per_user", "strict", "end_user", "step_up":
 			quoted = text
 		}
 		if err := json.Unmarshal([]byte(`{"`+f.Name+`":`+quoted+`}`), &patch, json.RejectUnknownMembers(true)); err != nil {

@@ -140,14 +140,13 @@ func (g *Gateway) explainPermissions(ctx context.Context, f *Facts, x *Explanati
 	}
 	p, steps := permissionsOf(f), g.stepUps(f)
 	for _, name := range f.Required {
-		if _, asked := steps[name]; asked && f.raisable(name) {
-			x.pass("%s is required, and the user has it with raised scope.", name)
-			continue
-		}
 		has, err := p.has(ctx, g.Directory, name)
+		_, asked := steps[name]
 		switch {
 		case err != nil:
 			return err
+		case !has && asked && f.raisable(name):
+			x.pass("%s is required. The user has it with raised scope only.", name)
 		case has:
 			from, err := g.comesFrom(ctx, f, name)
 			if err != nil {
@@ -168,7 +167,7 @@ func (g *Gateway) explainPermissions(ctx context.Context, f *Facts, x *Explanati
 	var unproven *Unproven
 	switch {
 	case errors.As(err, &unproven):
-		x.stop(err, "A policy asks for a fresh proof of who calls, for %s: the user must give his password again.", strings.Join(unproven.Permissions, ", "))
+		x.stop(err, "A policy asks the user to prove his password anew, for %s.", strings.Join(unproven.Permissions, ", "))
 	case errors.As(err, &denied):
 		x.stop(err, "%s.", err)
 	case err != nil:

@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -88,6 +89,11 @@ func TestT47RaisedScopeOpensWhatPolicyGuards(t *testing.T) {
 	tokens, err := w.sessions.Login(t.Context(), session.LoginRequest{Tenant: "diku", Username: "alice", Password: password, Client: session.ClientAPI})
 	w.must(err)
 	w.get("/echo", "X-Okapi-Token", tokens.Access).want(t, 401, `{"message":"This needs a fresh proof of who you are","code":"ELEVATION_REQUIRED"`)
+	why, err := w.gateway.Explain(t.Context(), gateway.Question{Tenant: "diku", Method: "GET", Path: "/echo", UserID: alice})
+	w.must(err)
+	if last := why.Steps[len(why.Steps)-1]; why.Status != 401 || last.Passes || !strings.Contains(last.Text, "anew, for echo.get") {
+		t.Errorf("explained as %+v", why)
+	}
 	caller, err := w.sessions.Check(t.Context(), tokens.Access, token.KindAccess)
 	w.must(err)
 	raised, err := w.sessions.Elevate(t.Context(), &caller, password, []string{"echo.get"})

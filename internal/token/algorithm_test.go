@@ -57,7 +57,7 @@ func algorithmOf(t testing.TB, b bundle, s string) string {
 	if err := json.Unmarshal(b.JWKS(), &set); err != nil {
 		t.Fatal(err)
 	}
-	parsed, err := jose.ParseSigned(s, []jose.SignatureAlgorithm{jose.EdDSA, jose.ES256, jose.RS256})
+	parsed, err := jose.ParseSignedCompact(s, []jose.SignatureAlgorithm{jose.EdDSA, jose.ES256, jose.RS256})
 	if err != nil {
 		t.Fatal(err)
 	}
