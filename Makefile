@@ -5,7 +5,7 @@
 TOOL := go tool -modfile=tools/go.mod
 FUZZTIME ?= 10s
 
-.PHONY: build demo test postgres proxies test-only fuzz race chaos verify-long lint fmt docs bench bench-postgres clean
+.PHONY: build demo test postgres proxies test-only fuzz race chaos verify-long lint fmt docs bench bench-postgres load clean
 
 build: ## the binary, in bin/
 	CGO_ENABLED=0 go build -trimpath -o bin/counterfoil ./cmd/counterfoil
@@ -57,6 +57,9 @@ bench: proxies ## side by side with bare net/http on this machine, as a table wi
 
 bench-postgres: ## the same on a PostgreSQL that it starts itself, with what a refresh costs it
 	go run ./bench -store postgres
+
+load: ## ten minutes at half of the rate, with the console open and metrics scraped: does anything grow?
+	go run ./bench -only soak -measure 10m
 
 clean:
 	rm -rf bin dist counterfoil-demo

@@ -50,6 +50,10 @@ type Session struct {
 	// token is not presented again where the answer got lost. For plain FOLIO
 	// it need not be set.
 	SingleUse bool
+	// Elevate is asked for the user's password where the gateway wants it again
+	// for what a request needs, which is then sent once more with a token for
+	// that alone. Nil gives *ElevationRequired to whoever sent the request.
+	Elevate func(context.Context, *ElevationRequired) (password string, err error)
 	// HTTP is for log in, refresh and log out; nil is a client with a
 	// connection for each. It must not use a Transport of this session.
 	HTTP *http.Client

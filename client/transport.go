@@ -25,7 +25,7 @@ type Transport struct {
 }
 
 // RoundTrip implements http.RoundTripper. Besides those of Base, its errors
-// are those of Session.Token and *NotReplayable. A refused request is replayed
+// are those of Session.Token, *NotReplayable and *ElevationRequired. A refused request is replayed
 // once; once more only if what it was replayed with is a token that another
 // process had left in the Store, which may have ended as well.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -61,6 +61,11 @@ func (t *Transport) send(base http.RoundTripper, r *http.Request) (*http.Respons
 	body := r.Body
 	for replays := 0; ; replays++ {
 		answer, err := base.RoundTrip(t.dress(r, used, body))
+		if err == nil {
+			if need := elevationOf(answer); need != nil {
+				return t.raise(base, r, used, need, again)
+			}
+		}
 		if err != nil || replays > 0 && !(replays == 1 && used.found) || !isRefusal(answer) {
 			return answer, err
 		}
@@ -78,6 +83,27 @@ func (t *Transport) send(base http.RoundTripper, r *http.Request) (*http.Respons
 			}
 		}
 	}
+}
+
+// raise sends a request once more with raised scope. If that will not do
+// either, the answer is the gateway's: a password is asked for once.
+func (t *Transport) raise(base http.RoundTripper, r *http.Request, used *state, need *ElevationRequired, again bool) (*http.Response, error) {
+	if !again {
+		return nil, need
+	}
+	raised, err := t.Session.elevate(r.Context(), used, need)
+	if err != nil {
+		return nil, err
+	}
+	body := r.Body
+	if r.GetBody != nil {
+		if body, err = r.GetBody(); err != nil {
+			return nil, err
+		}
+	}
+	once := bare(r, body, t.Session.Tenant)
+	once.Header.Set("X-Okapi-Token", raised)
+	return base.RoundTrip(once)
 }
 
 // CloseIdleConnections does so at Base, for http.Client's method of that name.

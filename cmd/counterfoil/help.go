@@ -168,7 +168,8 @@ func (keyRotateCommand) Help() string {
 	return `A new access key is published for 65 minutes before it signs, so that whoever
 keeps a copy of the key set has it by then. With --now it signs at once.
 
-    counterfoil key rotate access`
+    counterfoil key rotate access
+    counterfoil key rotate access --algorithm ES256`
 }
 
 func (keyRetireCommand) Help() string {
@@ -267,7 +268,8 @@ func (policySetCommand) Help() string {
 reason; access tokens that live already keep their lifetime or get a shorter one.
 
     counterfoil policy set --tenant diku access_ttl=5m grace=5s
-    counterfoil policy set --tenant diku --client folio-web sessions_per_user=10`
+    counterfoil policy set --tenant diku --client folio-web sessions_per_user=10
+    counterfoil policy set --tenant diku 'step_up={"orders.item.delete":{"max_age":"5m"}}'`
 }
 
 func (policyUnsetCommand) Help() string {

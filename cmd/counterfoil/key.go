@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -45,15 +46,20 @@ func (c *keyListCommand) Run(p *program) error {
 
 type keyRotateCommand struct {
 	place
-	Purpose string `arg:"" help:"access, module, refresh or derive." enum:"access,module,refresh,derive"`
-	Now     bool   `help:"Sign with a new access key at once, without publishing it first."`
+	Purpose   string `arg:"" help:"access, module, refresh or derive." enum:"access,module,refresh,derive"`
+	Algorithm string `help:"Of access keys: EdDSA (if none is named), ES256 or RS256."`
+	Now       bool   `help:"Sign with a new access key at once, without publishing it first."`
 }
 
 func (c *keyRotateCommand) Run(p *program) error {
-	path := "/counterfoil/keys/" + escape(c.Purpose) + "/rotate"
+	query := url.Values{}
 	if c.Now {
-		path += "?now=true"
+		query.Set("now", "true")
 	}
+	if c.Algorithm != "" {
+		query.Set("algorithm", c.Algorithm)
+	}
+	path := "/counterfoil/keys/" + escape(c.Purpose) + "/rotate?" + query.Encode()
 	return p.with(c.place, func(a *api) error {
 		var text json.RawMessage
 		if err := a.call(p.ctx, http.MethodPost, path, nil, &text); err != nil {

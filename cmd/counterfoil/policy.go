@@ -68,17 +68,26 @@ func (c *policyListCommand) Run(p *program) error {
 // fieldNames is the order in which a policy is printed.
 var fieldNames = []string{
 	"access_ttl", "jitter", "idle", "absolute", "grace", "late_budget", "strict", "end_user",
-	"binding", "sessions_per_user", "elevated_ttl", "module_ttl",
+	"binding", "sessions_per_user", "elevated_ttl", "module_ttl", "signing", "step_up",
 }
 
 func fields(policy map[string]any) string {
 	var list []string
 	for _, name := range fieldNames {
 		if value, set := policy[name]; set {
-			list = append(list, fmt.Sprintf("%s=%v", name, value))
+			list = append(list, name+"="+fieldText(value))
 		}
 	}
 	return strings.Join(list, " ")
+}
+
+// fieldText is a value as policy set takes it.
+func fieldText(value any) string {
+	if _, nested := value.(map[string]any); nested {
+		text, _ := json.Marshal(value) // it came from JSON
+		return string(text)
+	}
+	return fmt.Sprint(value)
 }
 
 type policyShowCommand struct{ scope }
@@ -110,7 +119,7 @@ func (p *program) policy(where place, text json.RawMessage) error {
 		return err
 	}
 	for _, name := range fieldNames {
-		fmt.Fprintf(p.out, "%-18s %v\n", name, got.Policy[name])
+		fmt.Fprintf(p.out, "%-18s %s\n", name, fieldText(got.Policy[name]))
 	}
 	for _, f := range got.Findings {
 		fmt.Fprintf(p.out, "%s: %s\n", f.Field, f.Reason)
@@ -147,7 +156,7 @@ func fieldValue(name, text string) (any, error) {
 			return nil, usageError(name + ": " + err.Error())
 		}
 		return text, nil
-	case "binding":
+	case "binding", "signing":
 		return text, nil
 	case "strict", "end_user":
 		value, err := strconv.ParseBool(text)
@@ -155,6 +164,12 @@ func fieldValue(name, text string) (any, error) {
 			return nil, usageError(name + " is true or false")
 		}
 		return value, nil
+	case "step_up":
+		var value session.StepUps
+		if err := json.Unmarshal([]byte(text), &value); err != nil {
+			return nil, usageError(`step_up is JSON such as {"orders.item.delete":{"max_age":"5m"}}: ` + err.Error())
+		}
+		return json.RawMessage(text), nil
 	case "jitter", "late_budget", "sessions_per_user":
 		if _, err := strconv.ParseFloat(text, 64); err != nil || json.Unmarshal([]byte(text), new(json.Number)) != nil {
 			return nil, usageError(name + " is a number")

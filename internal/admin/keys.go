@@ -45,7 +45,8 @@ func (h *Handler) listKeys(w http.ResponseWriter, _ *http.Request) error {
 }
 
 func (h *Handler) rotateKey(w http.ResponseWriter, r *http.Request) error {
-	k, err := h.Tokens.Rotate(r.Context(), r.PathValue("purpose"), r.URL.Query().Get("now") == "true")
+	q := r.URL.Query()
+	k, err := h.Tokens.Rotate(r.Context(), r.PathValue("purpose"), q.Get("algorithm"), q.Get("now") == "true")
 	if err != nil {
 		return err
 	}

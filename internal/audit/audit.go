@@ -74,12 +74,6 @@ const (
 	APIKeyDeleted     Kind = "api_key_deleted" // a revoked one was forgotten
 )
 
-// Notable are the kinds that operators should look into. They are rare, and the
-// store finds them quickly.
-var Notable = []Kind{
-	RefreshReuse, TagMismatch, GenerationAhead, ClockBackwards, StoreTurnedBack, UserBlocked, TenantEnded, KeyChanged, PolicyChanged,
-}
-
 // Event is one security event.
 type Event struct {
 	// Seq orders events; the store assigns it.

@@ -33,7 +33,7 @@ func (h *Handler) keys(v *visit) error {
 }
 
 func (h *Handler) rotateKey(v *visit) error {
-	k, err := h.Tokens.Rotate(v.r.Context(), v.r.PathValue("purpose"), false)
+	k, err := h.Tokens.Rotate(v.r.Context(), v.r.PathValue("purpose"), v.r.PostFormValue("algorithm"), false)
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,8 @@ var policyFields = []policyField{
 	{Name: "sessions_per_user", Label: "Sessions of one user at most"},
 	{Name: "elevated_ttl", Label: "Raised scope lasts"},
 	{Name: "module_ttl", Label: "Modules' tokens live"},
+	{Name: "signing", Label: "Access tokens are signed with"},
+	{Name: "step_up", Label: "Permissions that need a fresh proof"},
 }
 
 // policyPage is the page of policies.
@@ -160,6 +162,13 @@ func texts(patch session.PolicyPatch) (map[string]string, error) {
 	fields := make(map[string]string, len(values))
 	for name, value := range values {
 		text := fmt.Sprint(value)
+		if _, nested := value.(map[string]any); nested {
+			raw, err := json.Marshal(value, json.Deterministic(true))
+			if err != nil {
+				return nil, err
+			}
+			text = string(raw)
+		}
 		// 10m0s is 10m.
 		for _, zero := range []string{"m0s", "h0m"} {
 			if strings.HasSuffix(text, zero) {
@@ -229,7 +238,7 @@ func readPatch(get func(string) string) (patch session.PolicyPatch, problem stri
 		}
 		quoted := strconv.Quote(text)
 		switch f.Name {
-		case "jitter", "late_budget", "sessions_per_user", "strict", "end_user":
+		case "jitter", "late_budget", "sessions_per_user", "strict", "end_user", "step_up":
 			quoted = text
 		}
 		if err := json.Unmarshal([]byte(`{"`+f.Name+`":`+quoted+`}`), &patch, json.RejectUnknownMembers(true)); err != nil {

@@ -58,7 +58,7 @@ func (d *Denied) status() int {
 
 // Authorize decides whether a request may reach a module, and returns those of
 // the required and desired permissions that the caller has. It fails with
-// *Denied or session.ErrUnavailable. The gateway and the filter behind Okapi
+// *Denied, *Unproven or session.ErrUnavailable. The gateway and the filter behind Okapi
 // both decide here.
 //
 // What counts is what was granted to the user, as it is now, and beside it
@@ -74,14 +74,19 @@ func (g *Gateway) Authorize(ctx context.Context, f *Facts) (held []string, err e
 		}
 		return nil, nil
 	}
-	p := permissionsOf(f)
+	p, steps := permissionsOf(f), g.stepUps(f)
 	for _, name := range f.Required {
 		has, err := p.has(ctx, g.Directory, name)
 		if err != nil {
 			return nil, err
 		}
-		if !has {
+		if _, asked := steps[name]; !has && !(asked && f.raisable(name)) {
 			return nil, f.denied(name)
+		}
+	}
+	if len(steps) > 0 {
+		if err := g.proven(ctx, f, &p, steps); err != nil {
+			return nil, err
 		}
 	}
 	if len(f.Desired) == 0 {

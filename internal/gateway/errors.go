@@ -41,6 +41,7 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	var refusal *Refusal
 	var limited *session.Limited
 	var denied *Denied
+	var unproven *Unproven
 	why := err // what metrics count does not depend on the profile
 	if g.Errors.of(r) == ProfileOkapi && r.Context().Err() == nil {
 		err = exactly(r, err)
@@ -60,6 +61,9 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 			w.Header().Set("Allow", allow)
 		}
 		g.say(w, r, status, refusal.Text)
+	case errors.As(err, &unproven):
+		status = http.StatusUnauthorized
+		g.challenge(w, r, unproven)
 	case errors.Is(err, session.ErrTokenExpired):
 		status = http.StatusUnauthorized
 		w.Header().Set("WWW-Authenticate", bearer)

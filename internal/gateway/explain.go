@@ -47,9 +47,12 @@ func (x *Explanation) stop(err error, format string, args ...any) {
 	x.Steps = append(x.Steps, Step{false, fmt.Sprintf(format, args...)})
 	var denied *Denied
 	var refusal *Refusal
+	var unproven *Unproven
 	switch {
 	case errors.As(err, &denied):
 		x.Status = denied.status()
+	case errors.As(err, &unproven):
+		x.Status = http.StatusUnauthorized
 	case errors.As(err, &refusal):
 		x.Status = refusal.Status
 	default:
@@ -124,8 +127,8 @@ func (g *Gateway) supposed(ctx context.Context, q *Question, x *Explanation) (ca
 		x.stop(&Refusal{Status: http.StatusUnauthorized}, "User %s is inactive, so no token of his holds.", access.User.Username)
 		return nil, true, nil
 	}
-	x.pass("User %s is active, and calls with an access token.", access.User.Username)
-	claims := token.Claims{Kind: token.KindAccess, Tenant: q.Tenant, UserID: q.UserID, Subject: access.User.Username}
+	x.pass("User %s is active, and has just logged in.", access.User.Username)
+	claims := token.Claims{Kind: token.KindAccess, Tenant: q.Tenant, UserID: q.UserID, Subject: access.User.Username, AuthTime: g.Now()}
 	return &session.Caller{Claims: claims, Access: access}, false, nil
 }
 
@@ -135,12 +138,15 @@ func (g *Gateway) explainPermissions(ctx context.Context, f *Facts, x *Explanati
 	if len(f.Required) == 0 {
 		x.pass("The route requires no permission.")
 	}
-	p := permissionsOf(f)
+	p, steps := permissionsOf(f), g.stepUps(f)
 	for _, name := range f.Required {
 		has, err := p.has(ctx, g.Directory, name)
+		_, asked := steps[name]
 		switch {
 		case err != nil:
 			return err
+		case !has && asked && f.raisable(name):
+			x.pass("%s is required. The user has it with raised scope only.", name)
 		case has:
 			from, err := g.comesFrom(ctx, f, name)
 			if err != nil {
@@ -158,7 +164,10 @@ func (g *Gateway) explainPermissions(ctx context.Context, f *Facts, x *Explanati
 	}
 	held, err := g.Authorize(ctx, f)
 	var denied *Denied
+	var unproven *Unproven
 	switch {
+	case errors.As(err, &unproven):
+		x.stop(err, "A policy asks the user to prove his password anew, for %s.", strings.Join(unproven.Permissions, ", "))
 	case errors.As(err, &denied):
 		x.stop(err, "%s.", err)
 	case err != nil:

@@ -4,10 +4,13 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/counterfoil/counterfoil/internal/audit"
 	"github.com/counterfoil/counterfoil/internal/directory"
 	"github.com/counterfoil/counterfoil/internal/gateway"
+	"github.com/counterfoil/counterfoil/internal/session"
+	"github.com/counterfoil/counterfoil/internal/token"
 )
 
 // What is explained is what the gateway does: same status, for whoever and
@@ -20,9 +23,16 @@ func TestExplainSaysWhatTheGatewayDoes(t *testing.T) {
 		{"methods":["GET"],"pathPattern":"/raised","permissionsRequired":["raised.get"]}]}]}`, echo)
 	_, err := w.db.DeleteInstances(context.Background(), "mod-away-1.0.0", "", audit.Event{Kind: audit.ModuleChanged, Tenant: "diku"})
 	w.must(err)
+	fresh := func() token.Claims { c := w.claims(); c.AuthTime = w.Now(); return c }
 	for name, grant := range map[string]func(){
 		"nothing":  func() { w.grant() },
 		"echo.get": func() { w.grant("echo.get") },
+		"step-up": func() {
+			w.must(w.sessions.SetGrants(t.Context(), "diku", alice, directory.Grants{Permissions: []string{"echo.get"}, Elevated: []string{"raised.get"}}))
+			raised := session.StepUps{"echo.get": {ACR: session.ACRElevated}, "raised.get": {MaxAge: session.Duration(time.Minute)}}
+			w.must(w.db.SavePolicy(t.Context(), session.PolicyOverride{Tenant: "diku", Scope: "tenant", Patch: session.PolicyPatch{StepUp: &raised}}, audit.Event{Kind: audit.PolicyChanged, Tenant: "diku"}))
+			w.must(w.sessions.Policies.Load(t.Context(), w.db))
+		},
 		"raised": func() {
 			w.must(w.sessions.SetGrants(t.Context(), "diku", alice, directory.Grants{Permissions: []string{"echo.get"}, Elevated: []string{"raised.get"}}))
 		},
@@ -32,7 +42,7 @@ func TestExplainSaysWhatTheGatewayDoes(t *testing.T) {
 			"/echo", "/open", "/items/1", "/wish", "/lent", "/own/diku", "/own/other", "/nothing", "/away", "/raised", "/open/../echo", "//echo", "/a%2Fb",
 		} {
 			for _, method := range []string{"GET", "POST", "DELETE", "TRACE"} {
-				for user, headers := range map[string][]string{"": nil, alice: {"X-Okapi-Token", w.access()}} {
+				for user, headers := range map[string][]string{"": nil, alice: {"X-Okapi-Token", w.mint(fresh())}} {
 					q := gateway.Question{Tenant: "diku", Method: method, Path: path, UserID: user}
 					x, err := w.gateway.Explain(t.Context(), q)
 					w.must(err)

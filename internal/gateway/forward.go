@@ -157,7 +157,10 @@ func (l *listener) forModule(f *Facts, module string, route *Route) (string, err
 func codeOf(err error) string {
 	var denied *Denied
 	var refusal *Refusal
+	var unproven *Unproven
 	switch {
+	case errors.As(err, &unproven):
+		return "ELEVATION_REQUIRED"
 	case errors.Is(err, session.ErrTokenExpired):
 		return "TOKEN_EXPIRED"
 	case errors.Is(err, session.ErrTokenInvalid):

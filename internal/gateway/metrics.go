@@ -74,7 +74,10 @@ func (p *productMetrics) served(method string, status int, took time.Duration) {
 
 func (m *metrics) refused(status int, err error) {
 	reason := "error"
+	var unproven *Unproven
 	switch {
+	case errors.As(err, &unproven):
+		reason = "unproven"
 	case errors.Is(err, session.ErrTokenExpired):
 		reason = "token_expired"
 	case errors.Is(err, session.ErrTokenInvalid):

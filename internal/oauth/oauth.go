@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/session"
@@ -54,8 +55,8 @@ func (h *Handler) Mount(mux *http.ServeMux) {
 	mux.Handle(introspectPath, h.endpoint(h.introspect))
 }
 
-// jwks answers with the public keys. Caches may keep them for five minutes: a
-// new key is published for much longer before it signs. A key that was removed
+// jwks answers with the public keys. Caches may keep them for five minutes, or
+// less where keys are published for a shorter time before they sign. A key that was removed
 // in an emergency is refused by Counterfoil at once, by others when they fetch
 // again.
 func (h *Handler) jwks(w http.ResponseWriter, r *http.Request) {
@@ -63,7 +64,7 @@ func (h *Handler) jwks(w http.ResponseWriter, r *http.Request) {
 	sum := sha256.Sum256(set)
 	header := w.Header()
 	header.Set("Content-Type", "application/jwk-set+json")
-	header.Set("Cache-Control", "public, max-age=300")
+	header.Set("Cache-Control", "public, max-age="+strconv.Itoa(int(h.Ring.JWKSAge().Seconds())))
 	header.Set("ETag", `"`+hex.EncodeToString(sum[:16])+`"`)
 	header.Set("X-Content-Type-Options", "nosniff")
 	// ServeContent does HEAD and If-None-Match.

@@ -86,7 +86,7 @@ func TestJWKSIsNotSentAgainUntilAKeyChanges(t *testing.T) {
 	if answer.StatusCode != 304 || answer.ContentLength > 0 || answer.Header.Get("ETag") != tag || answer.Header.Get("Cache-Control") == "" {
 		t.Errorf("known tag: status %d, headers %v", answer.StatusCode, answer.Header)
 	}
-	if _, err := ring.Rotate(t.Context(), token.PurposeAccess, false); err != nil {
+	if _, err := ring.Rotate(t.Context(), token.PurposeAccess, "", false); err != nil {
 		t.Fatal(err)
 	}
 	answer = send("GET", path, known)

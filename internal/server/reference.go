@@ -75,6 +75,8 @@ var policyMeaning = map[string]string{
 	"sessions_per_user": "at one more, the longest idle session ends",
 	"elevated_ttl":      "lifetime of raised scope, 5m at most",
 	"module_ttl":        "lifetime of the token that a module gets for a request",
+	"signing":           "algorithm of access tokens: EdDSA, ES256 or RS256, see [keys](running.md#keys)",
+	"step_up":           "permissions that need a fresh proof, see [raised scope](elevation.md): `orders.item.delete: {max_age: 5m}`",
 }
 
 const referenceEnvironment = `

@@ -184,7 +184,7 @@ func (s teller) operators() {
 func (s teller) keys(access string) {
 	ctx := audit.WithActor(context.Background(), &audit.Actor{Kind: "operator", Name: "test"})
 	for _, k := range s.Tokens().Keys() {
-		_, err := s.Tokens().Rotate(ctx, k.Purpose, true)
+		_, err := s.Tokens().Rotate(ctx, k.Purpose, "", true)
 		s.must(err)
 		if k.Purpose != token.PurposeDerive {
 			s.must(s.Tokens().Remove(ctx, k.Purpose, k.ID))

@@ -174,6 +174,7 @@ func (s *Server) openRing(ctx context.Context, master []byte) (err error) {
 	for range 10 {
 		s.ring, err = token.OpenRing(ctx, token.Config{
 			Store: s.db, Master: master, Issuer: issuer, Audience: "folio", Now: s.db.Now,
+			Algorithm: s.signing, Algorithms: s.algorithms,
 			RetireFor: token.RetireFor{
 				Access: session.LongestAccess + time.Minute, Module: session.LongestModule + time.Minute,
 				Refresh: session.LongestAbsolute + 24*time.Hour,
@@ -184,6 +185,21 @@ func (s *Server) openRing(ctx context.Context, master []byte) (err error) {
 		}
 	}
 	return err
+}
+
+// signing is the algorithm of a session's access tokens, once there are policies.
+func (s *Server) signing(tenant, client, userID string) string {
+	if s.sessions == nil {
+		return ""
+	}
+	return s.sessions.Policies.For(tenant, client, userID).Signing
+}
+
+func (s *Server) algorithms() []string {
+	if s.sessions == nil {
+		return nil
+	}
+	return s.sessions.Policies.Algorithms()
 }
 
 func (s *Server) openSessions(ctx context.Context, master []byte) error {

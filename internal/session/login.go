@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/audit"
@@ -278,7 +279,7 @@ func (s *Service) Elevate(ctx context.Context, c *Caller, password string, permi
 	if t.Access, err = s.Tokens.Mint(claims); err != nil {
 		return nil, err
 	}
-	if err := s.Events.AppendEvents(ctx, event(ctx, audit.Elevated, row, "")); err != nil {
+	if err := s.Events.AppendEvents(ctx, event(ctx, audit.Elevated, row, "for "+strings.Join(permissions, ", "))); err != nil {
 		return nil, err // raised scope that nobody can trace is not given
 	}
 	return t, nil

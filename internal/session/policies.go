@@ -40,6 +40,8 @@ type PolicyPatch struct {
 	SessionsPerUser *int      `json:"sessions_per_user,omitempty" yaml:"sessions_per_user"`
 	ElevatedTTL     *Duration `json:"elevated_ttl,omitempty" yaml:"elevated_ttl"`
 	ModuleTTL       *Duration `json:"module_ttl,omitempty" yaml:"module_ttl"`
+	Signing         *string   `json:"signing,omitempty" yaml:"signing"`
+	StepUp          *StepUps  `json:"step_up,omitzero" yaml:"step_up"`
 }
 
 // Patch is a policy with every field, in the words of an override.
@@ -49,7 +51,7 @@ func (p Policy) Patch() PolicyPatch {
 	return PolicyPatch{
 		AccessTTL: &access, Jitter: &p.Jitter, Idle: &idle, Absolute: &absolute, Grace: &grace,
 		LateBudget: &p.LateBudget, Strict: &p.Strict, EndUser: &p.EndUser, Binding: &p.Binding,
-		SessionsPerUser: &p.SessionsPerUser, ElevatedTTL: &elevated, ModuleTTL: &module,
+		SessionsPerUser: &p.SessionsPerUser, ElevatedTTL: &elevated, ModuleTTL: &module, Signing: &p.Signing, StepUp: &p.StepUp,
 	}
 }
 
@@ -108,6 +110,8 @@ func (p PolicyPatch) Apply(base Policy) Policy {
 	set(&base.EndUser, p.EndUser)
 	set(&base.Binding, p.Binding)
 	set(&base.SessionsPerUser, p.SessionsPerUser)
+	set(&base.Signing, p.Signing)
+	set(&base.StepUp, p.StepUp)
 	return base
 }
 
@@ -153,7 +157,7 @@ func (p *Policies) Configure(standard Policy, tenants map[string]PolicyPatch) {
 	defer p.changing.Unlock()
 	p.configured.Store(&configuredPolicies{standard, tenants})
 	if state := p.state.Load(); state != nil {
-		p.state.Store(&policyState{overrides: state.overrides, longest: p.longest(state.overrides)})
+		p.state.Store(p.stateOf(state.overrides))
 	}
 }
 
@@ -168,6 +172,12 @@ func (p *Policies) base() configuredPolicies {
 type policyState struct {
 	overrides map[policyKey]PolicyPatch
 	longest   time.Duration
+	// stepUps is whether any policy has some.
+	stepUps bool
+}
+
+func (p *Policies) stateOf(overrides map[policyKey]PolicyPatch) *policyState {
+	return &policyState{overrides: overrides, longest: p.longest(overrides), stepUps: p.haveStepUps(overrides)}
 }
 
 // overrides are those of the store, nil before the first Load.
@@ -212,6 +222,23 @@ func (p *Policies) composed(tenant, client, userID string) Policy {
 	return policy
 }
 
+// Algorithms are those in which any policy has access tokens signed.
+func (p *Policies) Algorithms() []string {
+	base := p.base()
+	found := []string{base.standard.Signing}
+	for _, patch := range base.tenants {
+		if patch.Signing != nil {
+			found = append(found, *patch.Signing)
+		}
+	}
+	for _, patch := range p.overrides() {
+		if patch.Signing != nil {
+			found = append(found, *patch.Signing)
+		}
+	}
+	return found
+}
+
 // MaxAccessTTL is the longest lifetime of any access token that the present
 // policies allow. Revocations are remembered for so long. It is asked on every
 // request, so Load works it out.
@@ -248,7 +275,7 @@ func (p *Policies) Load(ctx context.Context, store PolicyStore) error {
 	}
 	p.changing.Lock()
 	defer p.changing.Unlock()
-	p.state.Store(&policyState{overrides: overrides, longest: p.longest(overrides)})
+	p.state.Store(p.stateOf(overrides))
 	return nil
 }
 

@@ -125,7 +125,8 @@ func ptr[T any](v T) *T { return &v }
 // A field that a patch forgets to apply would be an override without effect.
 func TestPatchAppliesEveryField(t *testing.T) {
 	text := `{"access_ttl":"1s","jitter":0.25,"idle":"2s","absolute":"3s","grace":"4s","late_budget":5,` +
-		`"strict":true,"end_user":true,"binding":"device","sessions_per_user":6,"elevated_ttl":"7s","module_ttl":"8s"}`
+		`"strict":true,"end_user":true,"binding":"device","sessions_per_user":6,"elevated_ttl":"7s","module_ttl":"8s",` +
+		`"signing":"ES256","step_up":{"orders.item.delete":{"acr":"urn:counterfoil:acr:elevated","max_age":"9s"}}}`
 	var patch PolicyPatch
 	if err := json.Unmarshal([]byte(text), &patch); err != nil {
 		t.Fatal(err)
@@ -134,6 +135,7 @@ func TestPatchAppliesEveryField(t *testing.T) {
 		AccessTTL: time.Second, Jitter: 0.25, Idle: 2 * time.Second, Absolute: 3 * time.Second, Grace: 4 * time.Second,
 		LateBudget: 5, Strict: true, EndUser: true, Binding: BindingDevice, SessionsPerUser: 6,
 		ElevatedTTL: 7 * time.Second, ModuleTTL: 8 * time.Second,
+		Signing: "ES256", StepUp: StepUps{"orders.item.delete": {ACR: ACRElevated, MaxAge: Duration(9 * time.Second)}},
 	}
 	if diff := cmp.Diff(want, patch.Apply(DefaultPolicy())); diff != "" {
 		t.Errorf("all set (-want +got):\n%s", diff)
@@ -143,6 +145,10 @@ func TestPatchAppliesEveryField(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, PolicyPatch{}.Apply(want)); diff != "" {
 		t.Errorf("none set (-want +got):\n%s", diff)
+	}
+	exempt, err := json.Marshal(PolicyPatch{StepUp: &StepUps{}})
+	if err != nil || string(exempt) != `{"step_up":{}}` {
+		t.Errorf("that nothing is asked of somebody is stored as %s, %v", exempt, err)
 	}
 	zero := PolicyPatch{Grace: ptr(Duration(0)), Strict: ptr(false), LateBudget: ptr(0)}
 	got := zero.Apply(want)

@@ -2,7 +2,11 @@ package session
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
+
+	"github.com/counterfoil/counterfoil/internal/token"
 )
 
 // Policy is how long things live and how strict the rule is, for one session.
@@ -37,6 +41,11 @@ type Policy struct {
 	ElevatedTTL time.Duration
 	// ModuleTTL is the lifetime of the token that a module gets for a request.
 	ModuleTTL time.Duration
+	// Signing is the algorithm of access tokens, as in token.AccessAlgorithms.
+	Signing string
+	// StepUp are the permissions that need more than an access token. It is
+	// shared and never changed.
+	StepUp StepUps
 }
 
 // Binding is what a refresh must have in common with the login.
@@ -71,6 +80,7 @@ func DefaultPolicy() Policy {
 		SessionsPerUser: 100,
 		ElevatedTTL:     5 * time.Minute,
 		ModuleTTL:       20 * time.Minute,
+		Signing:         token.EdDSA,
 	}
 }
 
@@ -138,6 +148,12 @@ func (p Policy) Lint() []Finding {
 	refuse(p.ElevatedTTL < time.Second || p.ElevatedTTL > longestElevated, "elevated_ttl", "%s: must be between 1s and 5m", p.ElevatedTTL)
 	refuse(p.ModuleTTL < time.Second || p.ModuleTTL > LongestModule, "module_ttl", "%s: must be between 1s and 24h", p.ModuleTTL)
 	refuse(p.Binding != BindingOff && p.Binding != BindingSubnet && p.Binding != BindingDevice, "binding", "%q: must be off, subnet or device", p.Binding)
+	refuse(!slices.Contains(token.AccessAlgorithms(), p.Signing), "signing", "%q: must be one of %v", p.Signing, token.AccessAlgorithms())
+	for _, permission := range slices.Sorted(maps.Keys(p.StepUp)) {
+		wrong := p.StepUp[permission].lint()
+		refuse(permission == "", "step_up", "name a permission")
+		refuse(wrong != "", "step_up", "%s: %s", permission, wrong)
+	}
 	advise(p.AccessTTL >= time.Second && p.AccessTTL <= time.Minute, "access_ttl", "%s: FOLIO's script clients log in before every call at 60s and below", p.AccessTTL)
 	advise(p.Absolute > 24*24*time.Hour, "absolute", "%s: browsers' timers overflow at 24.8 days and the session would seem over at once", p.Absolute)
 	advise(p.Grace == 0, "grace", "0s: FOLIO-exact, a lost answer or a second tab ends sessions")

@@ -284,7 +284,7 @@ func TestTimelineTellsTheStoryOfASession(t *testing.T) {
 			"late_recovery by anonymous: an answer was lost; its token was given again",
 			"superseded by anonymous: an old refresh token was presented",
 			"strike_healed by anonymous: the owner came back with the newest token",
-			"elevated by anonymous",
+			"elevated by anonymous: for orders.item.put",
 			"elevation_failed by anonymous: a permission was asked for that the user does not have",
 			"session_revoked by carl",
 		}

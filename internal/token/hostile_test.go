@@ -156,7 +156,7 @@ func TestT13EmbeddedKeysAndOtherParametersAreRefused(t *testing.T) {
 		for _, kid := range []string{ours.ID, "another"} {
 			header := segment(`{"alg":"EdDSA","kid":"` + kid + `","typ":"at+jwt",` + extra + `}`)
 			bad["own key, "+kid+" "+extra] = signWith(own, header, payload)
-			bad["genuine key, "+kid+" "+extra] = signWith(ours.signer, header, payload)
+			bad["genuine key, "+kid+" "+extra] = signWith(ours.signer.(ed25519.PrivateKey), header, payload)
 		}
 	}
 	for _, header := range []string{
@@ -165,7 +165,7 @@ func TestT13EmbeddedKeysAndOtherParametersAreRefused(t *testing.T) {
 		`{"alg":"EdDSA","kid":"` + ours.ID + `","typ":"application/at+jwt"}`, `{"ALG":"EdDSA","kid":"` + ours.ID + `","typ":"at+jwt"}`,
 		`{}`, `[]`, `null`, `"EdDSA"`, ``,
 	} {
-		bad["genuine key, header "+header] = signWith(ours.signer, segment(header), payload)
+		bad["genuine key, header "+header] = signWith(ours.signer.(ed25519.PrivateKey), segment(header), payload)
 	}
 	refuseAll(t, b, bad)
 }

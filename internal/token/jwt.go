@@ -61,12 +61,12 @@ func lengthLimit(kind Kind) int {
 	return maxLength
 }
 
-// Mint signs c with the active key of its kind. It fails if c lacks a claim
+// Mint signs c with the active key of its kind and of the algorithm of its tenant. It fails if c lacks a claim
 // that its kind needs, holds text that is not UTF-8 or makes a token of more
 // than 8 KiB (access tokens 4 KiB); such an error is a fault of the caller of
 // Mint and never ErrInvalid.
 func (r *Ring) Mint(c Claims) (string, error) {
-	h := r.state.Load().mint[c.Kind]
+	h := r.signing(&c)
 	if h == nil {
 		return "", fmt.Errorf("mint: unknown kind of token %q", c.Kind)
 	}
@@ -89,7 +89,10 @@ func (r *Ring) Mint(c Claims) (string, error) {
 	text = append(text, h.segment...)
 	text = append(text, '.')
 	text = segments.AppendEncode(text, payload)
-	signature := h.key.sign(text)
+	signature, err := h.key.sign(text)
+	if err != nil {
+		return "", fmt.Errorf("mint: sign with key %s: %w", h.key.ID, err)
+	}
 	text = append(text, '.')
 	text = segments.AppendEncode(text, signature)
 	return string(text), nil

@@ -2,12 +2,13 @@ package token
 
 import (
 	"context"
-	"crypto/ed25519"
+	"crypto"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,7 +16,7 @@ import (
 
 // What a key is for. A key never serves a second purpose.
 const (
-	// PurposeAccess keys (Ed25519) sign access and elevated tokens; the
+	// PurposeAccess keys sign access and elevated tokens; the
 	// public halves are in the JWKS.
 	PurposeAccess = "access"
 	// PurposeModule keys (HMAC) sign module and dummy tokens, which nobody
@@ -44,21 +45,17 @@ const (
 	StateRemoved = "removed"
 )
 
-// algorithms are the one algorithm of each purpose (RFC 8725 section 3.1).
-//
-// Ed25519 signs without a random number that could leak the key if it were
-// weak. Its name in a JWT is EdDSA (RFC 8037): the newer name of RFC 9864,
-// Ed25519, is not understood yet by the libraries that read our tokens.
-var algorithms = map[string]string{
-	PurposeAccess:  "EdDSA",
-	PurposeModule:  "HS256",
-	PurposeRefresh: "HMAC-SHA-256",
-	PurposeDerive:  "HKDF-SHA-256",
-	PurposeAudit:   "EdDSA",
+// algorithms are the algorithms of each purpose, the default first. A key has
+// one of them (RFC 8725 section 3.1).
+var algorithms = map[string][]string{
+	PurposeAccess:  AccessAlgorithms(),
+	PurposeModule:  {"HS256"},
+	PurposeRefresh: {"HMAC-SHA-256"},
+	PurposeDerive:  {"HKDF-SHA-256"},
+	PurposeAudit:   {EdDSA},
 }
 
-// secretSize is the length of every secret in bytes; an Ed25519 key is kept as
-// its seed (RFC 8032).
+// secretSize is the length of a secret in bytes, but for the handles of Signers.
 const secretSize = 32
 
 // ErrNoKey is a purpose or an id that names no key.
@@ -73,9 +70,11 @@ type StoredKey struct {
 	ID string
 	// Purpose, State and Algorithm are of the constants above.
 	Purpose, State, Algorithm string
-	// Public is the Ed25519 public key of access and audit keys.
+	// Public is the public half of access and audit keys: 32 bytes of Ed25519, a
+	// point of P-256 uncompressed, or RSA in PKCS #1.
 	Public []byte
-	// Wrapped is the secret under the master key, empty once removed.
+	// Wrapped is the secret, or the handle of a Signer, under the master key;
+	// empty once removed.
 	Wrapped []byte
 	// The times at which the key entered its states, zero if it did not yet;
 	// whole milliseconds, UTC.
@@ -104,33 +103,34 @@ type KeyInfo struct {
 // key is an opened key. It never changes, so snapshots share it.
 type key struct {
 	StoredKey
-	secret []byte             // nil if removed
-	signer ed25519.PrivateKey // access, audit
-	mac    *mac               // module: the JWT's signature; refresh: the outer tag
-	number byte               // refresh: the id in the token
+	secret []byte // nil if removed
+	signer Signer // access, audit
+	public crypto.PublicKey
+	jwk    string // the members of the public half
+	mac    *mac   // module: the JWT's signature; refresh: the outer tag
+	number byte   // refresh: the id in the token
 }
 
 func (k *key) live() bool { return k.State != StateRemoved }
 
 func (k *key) signatureSize() int {
 	if k.signer != nil {
-		return ed25519.SignatureSize
+		return signatureSizeOf(k.public)
 	}
 	return sha256.Size
 }
 
-func (k *key) sign(message []byte) []byte {
+func (k *key) sign(message []byte) ([]byte, error) {
 	if k.signer != nil {
-		return ed25519.Sign(k.signer, message)
+		return signAs(k.signer, message)
 	}
 	sum := k.mac.sum(message)
-	return sum[:]
+	return sum[:], nil
 }
 
 func (k *key) verify(message, signature []byte) bool {
 	if k.signer != nil {
-		return len(signature) == ed25519.SignatureSize &&
-			ed25519.Verify(ed25519.PublicKey(k.Public), message, signature)
+		return verifyAs(k.public, message, signature)
 	}
 	sum := k.mac.sum(message)
 	return equal(sum[:], signature)
@@ -141,10 +141,9 @@ var idPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 // openKey checks what the store gave and unseals its secret. A row that was
 // altered, or given another key's secret, is an error: the id, the purpose and
 // the algorithm are sealed with the secret, the public half follows from it.
-func openKey(stored StoredKey, w *wrapper) (*key, error) {
+func openKey(stored StoredKey, v vault) (*key, error) {
 	k := &key{StoredKey: stored}
-	algorithm, known := algorithms[k.Purpose]
-	if !known || algorithm != k.Algorithm || !idPattern.MatchString(k.ID) {
+	if !slices.Contains(algorithms[k.Purpose], k.Algorithm) || !idPattern.MatchString(k.ID) {
 		return nil, fmt.Errorf("stored key %q for %q has a purpose, algorithm or id that this version does not know", k.ID, k.Purpose)
 	}
 	switch k.State {
@@ -155,13 +154,18 @@ func openKey(stored StoredKey, w *wrapper) (*key, error) {
 		return nil, fmt.Errorf("stored %s key %s has the unknown state %q", k.Purpose, k.ID, k.State)
 	}
 	var err error
-	if k.secret, err = w.open(stored); err != nil {
+	if k.secret, err = v.open(stored); err != nil {
 		return nil, err
 	}
 	switch k.Purpose {
 	case PurposeAccess, PurposeAudit:
-		k.signer = ed25519.NewKeyFromSeed(k.secret)
-		if public := k.signer[ed25519.SeedSize:]; !equal(public, k.Public) {
+		if k.signer, err = v.signersOf(k.Purpose).Open(k.Algorithm, k.secret); err != nil {
+			return nil, fmt.Errorf("stored %s key %s: %w", k.Purpose, k.ID, err)
+		}
+		k.public = k.signer.Public()
+		public, jwk, err := publicKey(k.Algorithm, k.public)
+		k.jwk = jwk
+		if err != nil || !equal(public, k.Public) {
 			return nil, fmt.Errorf("stored %s key %s has a public half that is not its own: the store was altered", k.Purpose, k.ID)
 		}
 	case PurposeModule:
@@ -177,17 +181,20 @@ func openKey(stored StoredKey, w *wrapper) (*key, error) {
 	return k, nil
 }
 
-// newKey draws a key for purpose; others are the keys that exist.
-func newKey(purpose string, others []StoredKey, w *wrapper) (StoredKey, error) {
-	k := StoredKey{Purpose: purpose, Algorithm: algorithms[purpose]}
+// newKey draws a key for a purpose and an algorithm of it; others are the keys
+// that exist.
+func newKey(purpose, algorithm string, others []StoredKey, v vault) (StoredKey, error) {
+	k := StoredKey{Purpose: purpose, Algorithm: algorithm}
 	secret := make([]byte, secretSize)
 	rand.Read(secret)
 	switch purpose {
 	case PurposeAccess, PurposeAudit:
-		k.Public = ed25519.NewKeyFromSeed(secret)[ed25519.SeedSize:]
-		k.ID = thumbprint(k.Public)[:16]
+		var err error
+		if secret, err = v.newSigner(&k); err != nil {
+			return StoredKey{}, fmt.Errorf("new %s key for %s: %w", purpose, algorithm, err)
+		}
 		if strings.HasPrefix(k.ID, "-") {
-			return newKey(purpose, others, w) // a command line would take the id for a flag
+			return newKey(purpose, algorithm, others, v) // a command line would take the id for a flag
 		}
 	case PurposeRefresh:
 		number, err := freeNumber(others)
@@ -198,8 +205,9 @@ func newKey(purpose string, others []StoredKey, w *wrapper) (StoredKey, error) {
 	default:
 		k.ID = rand.Text()
 	}
-	k.Wrapped = w.seal(k, secret)
-	return k, nil
+	var err error
+	k.Wrapped, err = v.wrapper.Wrap(secret, sealedWith(k))
+	return k, err
 }
 
 // freeNumber is the number after the newest refresh key's that no living key
@@ -226,8 +234,8 @@ func freeNumber(keys []StoredKey) (int, error) {
 	return 0, errors.New("255 refresh keys are in use: remove some that are retired")
 }
 
-// thumbprint is RFC 7638 for an Ed25519 key (RFC 8037 appendix A.3).
-func thumbprint(public []byte) string {
-	sum := sha256.Sum256([]byte(`{"crv":"Ed25519","kty":"OKP","x":"` + segments.EncodeToString(public) + `"}`))
+// thumbprint is RFC 7638 (for Ed25519: RFC 8037 appendix A.3).
+func thumbprint(jwk string) string {
+	sum := sha256.Sum256([]byte("{" + jwk + "}"))
 	return segments.EncodeToString(sum[:])
 }

@@ -23,11 +23,65 @@ var ErrMaster = errors.New("master key")
 
 const labelWrap = "counterfoil key wrapping 1"
 
-// wrapper seals secrets for the store: AES-256-GCM under a key derived from
-// the master key.
+// KeyWrapper seals secrets for the store. bound comes back as it was, and what
+// was wrapped with another one must not open. That of NewMasterWrapper is used
+// where there is none else; a KMS can take its place.
+type KeyWrapper interface {
+	Wrap(secret, bound []byte) ([]byte, error)
+	Unwrap(wrapped, bound []byte) ([]byte, error)
+}
+
+// vault is what keeps the secrets of a ring.
+type vault struct {
+	wrapper KeyWrapper
+	signers Signers
+}
+
+// signersOf keeps all keys but those of access tokens here: a KMS is asked for
+// what others verify, and not for each checkpoint of the log.
+func (v vault) signersOf(purpose string) Signers {
+	if purpose == PurposeAccess && v.signers != nil {
+		return v.signers
+	}
+	return localSigners{}
+}
+
+// newSigner makes a private key and fills in its public half.
+func (v vault) newSigner(k *StoredKey) (handle []byte, err error) {
+	signers := v.signersOf(k.Purpose)
+	if handle, err = signers.New(k.Algorithm); err != nil {
+		return nil, err
+	}
+	signer, err := signers.Open(k.Algorithm, handle)
+	if err != nil {
+		return nil, err
+	}
+	public, jwk, err := publicKey(k.Algorithm, signer.Public())
+	if err != nil {
+		return nil, err
+	}
+	k.Public, k.ID = public, thumbprint(jwk)[:16]
+	return handle, nil
+}
+
+// open unseals the secret of a row. It is bound to that row, and opens nowhere else.
+func (v vault) open(k StoredKey) ([]byte, error) {
+	secret, err := v.wrapper.Unwrap(k.Wrapped, sealedWith(k))
+	if err != nil {
+		return nil, fmt.Errorf("%w: does not open the stored %s key %s: start with the master key that this store was made with (or the stored key was altered)", ErrMaster, k.Purpose, k.ID)
+	}
+	if k.Purpose != PurposeAccess && len(secret) != secretSize {
+		return nil, fmt.Errorf("stored %s key %s has a secret of %d bytes instead of %d", k.Purpose, k.ID, len(secret), secretSize)
+	}
+	return secret, nil
+}
+
+// wrapper is the KeyWrapper of the master key: AES-256-GCM under a key derived
+// from it.
 type wrapper struct{ aead cipher.AEAD }
 
-func newWrapper(master []byte) (*wrapper, error) {
+// NewMasterWrapper wraps under a master key of 32 bytes.
+func NewMasterWrapper(master []byte) (KeyWrapper, error) {
 	if len(master) != secretSize {
 		return nil, fmt.Errorf("%w: must have %d bytes, has %d: make one with `openssl rand -hex 32`, or name a file that does not exist yet and it is made", ErrMaster, secretSize, len(master))
 	}
@@ -42,20 +96,12 @@ func newWrapper(master []byte) (*wrapper, error) {
 	return &wrapper{aead}, nil
 }
 
-// seal binds the secret to the row it belongs to: it opens nowhere else.
-func (w *wrapper) seal(k StoredKey, secret []byte) []byte {
-	return w.aead.Seal(nil, nil, secret, sealedWith(k))
+func (w *wrapper) Wrap(secret, bound []byte) ([]byte, error) {
+	return w.aead.Seal(nil, nil, secret, bound), nil
 }
 
-func (w *wrapper) open(k StoredKey) ([]byte, error) {
-	secret, err := w.aead.Open(nil, nil, k.Wrapped, sealedWith(k))
-	if err != nil {
-		return nil, fmt.Errorf("%w: does not open the stored %s key %s: start with the master key that this store was made with (or the stored key was altered)", ErrMaster, k.Purpose, k.ID)
-	}
-	if len(secret) != secretSize {
-		return nil, fmt.Errorf("stored %s key %s has a secret of %d bytes instead of %d", k.Purpose, k.ID, len(secret), secretSize)
-	}
-	return secret, nil
+func (w *wrapper) Unwrap(wrapped, bound []byte) ([]byte, error) {
+	return w.aead.Open(nil, nil, wrapped, bound)
 }
 
 func sealedWith(k StoredKey) []byte {

@@ -72,11 +72,11 @@ func TestT14AStaleNodeDoesNotRestoreARemovedKey(t *testing.T) {
 
 // activeKey is a module key that another node made active at a time.
 func activeKey(t *testing.T, b bundle, created, activated time.Time) string {
-	w, err := newWrapper(master)
+	w, err := NewMasterWrapper(master)
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := newKey(PurposeModule, nil, w)
+	k, err := newKey(PurposeModule, "HS256", nil, vault{wrapper: w})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 // fixed is a store whose keys are known, so that tokens can be compared with
 // what another implementation made of the same keys.
 func fixed(t *testing.T) bundle {
-	w, err := newWrapper(master)
+	w, err := NewMasterWrapper(master)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,8 +25,8 @@ func fixed(t *testing.T) bundle {
 		purpose, id string
 		fill        byte
 	}{{PurposeRefresh, "5", 0x22}, {PurposeDerive, "D1", 0x33}, {PurposeModule, "M1", 0x44}} {
-		row := StoredKey{ID: k.id, Purpose: k.purpose, State: StateActive, Algorithm: algorithms[k.purpose], CreatedAt: start, ActivatedAt: start}
-		row.Wrapped = w.seal(row, []byte(strings.Repeat(string(rune(k.fill)), 32)))
+		row := StoredKey{ID: k.id, Purpose: k.purpose, State: StateActive, Algorithm: algorithms[k.purpose][0], CreatedAt: start, ActivatedAt: start}
+		row.Wrapped = seal(w, row, []byte(strings.Repeat(string(rune(k.fill)), 32)))
 		if err := b.store.SaveKeys(t.Context(), []StoredKey{row}); err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -26,8 +27,16 @@ const (
 // needed.
 type Config struct {
 	Store KeyStore
-	// Master has 32 bytes and seals the secrets in the store.
-	Master []byte
+	// Master has 32 bytes and seals the secrets in the store, unless Wrapper does.
+	Master  []byte
+	Wrapper KeyWrapper
+	// Signers keep the private keys of access tokens; nil keeps them in the store.
+	Signers Signers
+	// Algorithm chooses in which algorithm the access tokens of a session are
+	// signed, and Algorithms are all that it chooses. Nil is EdDSA. One that has
+	// no active key yet is passed over for EdDSA, whose key everybody knows.
+	Algorithm  func(tenant, client, userID string) string
+	Algorithms func() []string
 	// Issuer and Audience are written into every JWT and demanded of it.
 	Issuer, Audience string
 	// Now is the clock for the states of keys.
@@ -59,7 +68,9 @@ type RetireFor struct {
 // keys or for the store.
 type Ring struct {
 	store            KeyStore
-	wrapper          *wrapper
+	vault            vault
+	algorithm        func(tenant, client, userID string) string
+	algorithms       func() []string
 	issuer, audience string
 	now              func() time.Time
 	publishFor       time.Duration
@@ -74,21 +85,31 @@ type Ring struct {
 // is never changed once it is in Ring.state.
 type snapshot struct {
 	keys    []*key             // all, removed ones too; by purpose, then age
-	active  map[string]*key    // by purpose
+	active  map[string]*key    // by purpose, of its default algorithm
 	mint    map[Kind]*header   // of the active keys
+	others  map[string]*key    // active access keys of other algorithms, by algorithm
+	chosen  map[choice]*header // of these
 	headers map[string]*header // of all living keys, by segment
 	refresh [256]*key          // living refresh keys by number
 	jwks    []byte
 	version uint64
 }
 
+// choice is a kind of token, signed in another algorithm than the default.
+type choice struct {
+	kind      Kind
+	algorithm string
+}
+
 // OpenRing reads the keys, makes those that are missing, as all are at the
 // first start, and does what Tick does. A master key that does not fit is
 // ErrMaster, and nothing is written then.
 func OpenRing(ctx context.Context, c Config) (*Ring, error) {
-	w, err := newWrapper(c.Master)
-	if err != nil {
-		return nil, err
+	if c.Wrapper == nil {
+		var err error
+		if c.Wrapper, err = NewMasterWrapper(c.Master); err != nil {
+			return nil, err
+		}
 	}
 	if c.Store == nil || c.Now == nil || c.Issuer == "" || c.Audience == "" {
 		return nil, errors.New("key ring: Store, Now, Issuer and Audience must be set")
@@ -97,7 +118,7 @@ func OpenRing(ctx context.Context, c Config) (*Ring, error) {
 		return nil, errors.New("key ring: PublishFor and RetireFor must not be negative")
 	}
 	r := &Ring{
-		store: c.Store, wrapper: w, issuer: c.Issuer, audience: c.Audience, now: c.Now,
+		store: c.Store, vault: vault{c.Wrapper, c.Signers}, algorithm: c.Algorithm, algorithms: c.Algorithms, issuer: c.Issuer, audience: c.Audience, now: c.Now,
 		publishFor: orDefault(c.PublishFor, defaultPublishFor),
 		retireFor: map[string]time.Duration{
 			PurposeAccess:  orDefault(c.RetireFor.Access, defaultAccessRetire),
@@ -160,12 +181,32 @@ func (r *Ring) Derive(label string) [32]byte {
 	return [32]byte(subkey(k.secret, nil, "counterfoil derive 1 "+label))
 }
 
+// known is a key that was opened before, in the state that it has now: opening
+// one may take a while, and a KMS.
+func known(s *snapshot, row StoredKey) *key {
+	if s == nil || row.State == StateRemoved {
+		return nil
+	}
+	for _, k := range s.keys {
+		if k.live() && k.Purpose == row.Purpose && k.ID == row.ID && k.Algorithm == row.Algorithm &&
+			bytes.Equal(k.Wrapped, row.Wrapped) && bytes.Equal(k.Public, row.Public) {
+			again := *k
+			again.StoredKey = row
+			return &again
+		}
+	}
+	return nil
+}
+
 func (r *Ring) openKeys(stored []StoredKey) ([]*key, error) {
 	var keys []*key
 	for _, row := range stored {
-		k, err := openKey(row, r.wrapper)
-		if err != nil {
-			return nil, err
+		k := known(r.state.Load(), row)
+		if k == nil {
+			var err error
+			if k, err = openKey(row, r.vault); err != nil {
+				return nil, err
+			}
 		}
 		keys = append(keys, k)
 	}
@@ -183,6 +224,8 @@ func (r *Ring) open(stored []StoredKey, prev *snapshot) (*snapshot, error) {
 		active:  make(map[string]*key),
 		mint:    make(map[Kind]*header),
 		headers: make(map[string]*header),
+		others:  make(map[string]*key),
+		chosen:  make(map[choice]*header),
 	}
 	slices.SortFunc(s.keys, func(a, b *key) int {
 		if order := slices.Index(purposes, a.Purpose) - slices.Index(purposes, b.Purpose); order != 0 {
@@ -200,6 +243,11 @@ func (r *Ring) open(stored []StoredKey, prev *snapshot) (*snapshot, error) {
 		}
 		for _, h := range headersOf(k) {
 			s.mint[h.kind] = h
+		}
+	}
+	for _, k := range s.others {
+		for _, h := range headersOf(k) {
+			s.chosen[choice{h.kind, k.Algorithm}] = h
 		}
 	}
 	s.jwks = jwks(s.keys)
@@ -224,9 +272,24 @@ func (s *snapshot) add(k *key) {
 	}
 	// Two nodes that rotate at the same moment leave two active keys; all
 	// nodes choose the same one, and Tick retires the other.
-	if other := s.active[k.Purpose]; k.State == StateActive && (other == nil || laterActive(k.StoredKey, other.StoredKey)) {
-		s.active[k.Purpose] = k
+	place, name := s.active, k.Purpose
+	if k.Algorithm != algorithms[k.Purpose][0] {
+		place, name = s.others, k.Algorithm
 	}
+	if other := place[name]; k.State == StateActive && (other == nil || laterActive(k.StoredKey, other.StoredKey)) {
+		place[name] = k
+	}
+}
+
+// signing is the header under which a token of these claims is written.
+func (r *Ring) signing(c *Claims) *header {
+	s := r.state.Load()
+	if len(s.chosen) > 0 && r.algorithm != nil && (c.Kind == KindAccess || c.Kind == KindElevated) {
+		if h := s.chosen[choice{c.Kind, r.algorithm(c.Tenant, c.ClientID, c.UserID)}]; h != nil {
+			return h
+		}
+	}
+	return s.mint[c.Kind]
 }
 
 // lacksKeyOf reports whether a key that lived in prev does not any more.
@@ -252,8 +315,7 @@ func laterActive(a, b StoredKey) bool {
 	return a.ID > b.ID
 }
 
-// jwks writes the JWK set (RFC 8037 section 2). Every value is of base64url's
-// alphabet and needs no escaping.
+// jwks writes the JWK set (RFC 7517).
 func jwks(keys []*key) []byte {
 	text := []byte(`{"keys":[`)
 	for _, state := range []string{StateActive, StatePending, StateRetired} {
@@ -264,9 +326,14 @@ func jwks(keys []*key) []byte {
 			if text[len(text)-1] == '}' {
 				text = append(text, ',')
 			}
-			text = append(text, `{"kty":"OKP","crv":"Ed25519","use":"sig","alg":"EdDSA","kid":"`+k.ID+
-				`","x":"`+segments.EncodeToString(k.Public)+`"}`...)
+			text = append(text, `{"use":"sig","alg":"`+k.Algorithm+`","kid":"`+k.ID+`",`+k.jwk+`}`...)
 		}
 	}
 	return append(text, "]}"...)
+}
+
+// JWKSAge is how long others may keep the JWK set: a small part of the time for
+// which a key is published before it signs.
+func (r *Ring) JWKSAge() time.Duration {
+	return min(r.publishFor/13, 5*time.Minute).Truncate(time.Second)
 }

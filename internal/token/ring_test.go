@@ -161,32 +161,32 @@ func TestAlteredRowsAreRefused(t *testing.T) {
 // A key id goes into headers and the JWKS without escaping, and a key has one
 // algorithm; the seal alone does not make either right.
 func TestSealedKeysOutsideTheRulesAreRefused(t *testing.T) {
-	w, err := newWrapper(master)
+	w, err := NewMasterWrapper(master)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range []string{"", `x","alg":"none`, "a b", strings.Repeat("x", 65), "ä", "x\n"} {
 		k := StoredKey{ID: id, Purpose: PurposeModule, State: StateRetired, Algorithm: "HS256", RetiredAt: start}
-		k.Wrapped = w.seal(k, make([]byte, 32))
-		if _, err := openKey(k, w); err == nil {
+		k.Wrapped = seal(w, k, make([]byte, 32))
+		if _, err := openKey(k, vault{wrapper: w}); err == nil {
 			t.Errorf("id %q was taken", id)
 		}
 	}
 	for _, id := range []string{"0", "256", "-1", "x"} {
 		k := StoredKey{ID: id, Purpose: PurposeRefresh, State: StateRetired, Algorithm: "HMAC-SHA-256", RetiredAt: start}
-		k.Wrapped = w.seal(k, make([]byte, 32))
-		if _, err := openKey(k, w); err == nil {
+		k.Wrapped = seal(w, k, make([]byte, 32))
+		if _, err := openKey(k, vault{wrapper: w}); err == nil {
 			t.Errorf("refresh id %q was taken", id)
 		}
 	}
 	k := StoredKey{ID: "x", Purpose: PurposeModule, State: StateRetired, Algorithm: "HS512", RetiredAt: start}
-	k.Wrapped = w.seal(k, make([]byte, 32))
-	if _, err := openKey(k, w); err == nil {
+	k.Wrapped = seal(w, k, make([]byte, 32))
+	if _, err := openKey(k, vault{wrapper: w}); err == nil {
 		t.Error("another algorithm was taken")
 	}
 	k.Algorithm = "HS256"
-	k.Wrapped = w.seal(k, make([]byte, 31))
-	if _, err := openKey(k, w); err == nil {
+	k.Wrapped = seal(w, k, make([]byte, 31))
+	if _, err := openKey(k, vault{wrapper: w}); err == nil {
 		t.Error("a secret of 31 bytes was taken")
 	}
 }
@@ -211,19 +211,24 @@ func TestThumbprintIsThatOfRFC8037(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := thumbprint(public); got != "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k" {
+	_, jwk, err := publicKey(EdDSA, ed25519.PublicKey(public))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := thumbprint(jwk); got != "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k" {
 		t.Error(got)
 	}
 }
 
 func TestAccessKeyIDsAreThumbprintsAndNoFlags(t *testing.T) {
-	w, err := newWrapper(master)
+	w, err := NewMasterWrapper(master)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 500 {
-		k, err := newKey(PurposeAccess, nil, w)
-		if err != nil || !strings.HasPrefix(thumbprint(k.Public), k.ID) || len(k.ID) != 16 || k.ID[0] == '-' {
+		k, err := newKey(PurposeAccess, EdDSA, nil, vault{wrapper: w})
+		_, jwk, _ := publicKey(EdDSA, ed25519.PublicKey(k.Public))
+		if err != nil || !strings.HasPrefix(thumbprint(jwk), k.ID) || len(k.ID) != 16 || k.ID[0] == '-' {
 			t.Fatalf("id %q, error %v", k.ID, err)
 		}
 	}

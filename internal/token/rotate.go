@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Rotate brings a new key of the purpose.
+// Rotate brings a new key of the purpose and of one of its algorithms, "" for
+// the default. Keys of other algorithms stay as they are.
 //
 // An access key is pending until it was published for long enough, unless now
 // is true: then it signs at once, and whoever caches the JWKS refuses its
@@ -18,15 +19,18 @@ import (
 // The key that was active is retired. Rotating the derive key removes the old
 // one and with it everything that was made with its sub-keys. Another node
 // refuses tokens of a key that is active at once until it has called Reload.
-func (r *Ring) Rotate(ctx context.Context, purpose string, now bool) (KeyInfo, error) {
+func (r *Ring) Rotate(ctx context.Context, purpose, algorithm string, now bool) (KeyInfo, error) {
+	if algorithm == "" && len(algorithms[purpose]) > 0 {
+		algorithm = algorithms[purpose][0]
+	}
 	var id string
 	err := r.change(ctx, func(d *draft) error {
 		i := slices.IndexFunc(d.keys, func(k StoredKey) bool {
-			return k.Purpose == purpose && k.State == StatePending
+			return k.Purpose == purpose && k.Algorithm == algorithm && k.State == StatePending
 		})
 		if i < 0 {
 			var err error
-			if i, err = d.add(purpose); err != nil {
+			if i, err = d.add(purpose, algorithm); err != nil {
 				return err
 			}
 		}
@@ -208,11 +212,14 @@ func (d *draft) find(purpose, id string) (int, error) {
 }
 
 // add draws a new key, pending.
-func (d *draft) add(purpose string) (int, error) {
+func (d *draft) add(purpose, algorithm string) (int, error) {
 	if !slices.Contains(purposes, purpose) {
 		return 0, fmt.Errorf("%w: the purposes are %v", ErrNoKey, purposes)
 	}
-	k, err := newKey(purpose, d.keys, d.ring.wrapper)
+	if !slices.Contains(algorithms[purpose], algorithm) {
+		return 0, fmt.Errorf("%w: the algorithms of %s keys are %v", ErrNoKey, purpose, algorithms[purpose])
+	}
+	k, err := newKey(purpose, algorithm, d.keys, d.ring.vault)
 	if err != nil {
 		return 0, err
 	}
@@ -243,10 +250,11 @@ func (d *draft) enter(i int, state string) {
 	}
 }
 
-// activate makes key i the active one of its purpose and retires the others.
+// activate makes key i the active one of its purpose and algorithm and retires
+// the others.
 func (d *draft) activate(i int) {
 	for j, k := range d.keys {
-		if j != i && k.Purpose == d.keys[i].Purpose && k.State == StateActive {
+		if j != i && k.Purpose == d.keys[i].Purpose && k.Algorithm == d.keys[i].Algorithm && k.State == StateActive {
 			d.enter(j, StateRetired)
 		}
 	}
@@ -255,7 +263,8 @@ func (d *draft) activate(i int) {
 	}
 }
 
-// settle does what is due and leaves one active key for each purpose.
+// settle does what is due and leaves one active key for each purpose, and for
+// each algorithm that had one.
 func (d *draft) settle() error {
 	for i, k := range d.keys {
 		if k.State == StatePending && d.due(k) {
@@ -263,19 +272,18 @@ func (d *draft) settle() error {
 		}
 	}
 	for _, purpose := range purposes {
-		active := -1
-		for i, k := range d.keys {
-			if k.Purpose == purpose && k.State == StateActive && (active < 0 || laterActive(k, d.keys[active])) {
-				active = i
-			}
-		}
+		algorithm := algorithms[purpose][0]
+		active := d.newest(purpose, algorithm, StateActive)
 		if active < 0 {
 			var err error
-			if active, err = d.add(purpose); err != nil {
+			if active, err = d.add(purpose, algorithm); err != nil {
 				return err
 			}
 		}
 		d.activate(active)
+	}
+	if err := d.settleOthers(); err != nil {
+		return err
 	}
 	for i, k := range d.keys {
 		if k.State == StateRetired && d.due(k) {
@@ -283,6 +291,37 @@ func (d *draft) settle() error {
 		}
 	}
 	return nil
+}
+
+// settleOthers publishes a key of each further algorithm that is chosen. Until it
+// signs the default does, whose key everybody knows.
+func (d *draft) settleOthers() error {
+	for _, algorithm := range algorithms[PurposeAccess][1:] {
+		active := d.newest(PurposeAccess, algorithm, StateActive)
+		if active >= 0 {
+			d.activate(active)
+			continue
+		}
+		if d.ring.algorithms == nil || !slices.Contains(d.ring.algorithms(), algorithm) ||
+			d.newest(PurposeAccess, algorithm, StatePending) >= 0 {
+			continue
+		}
+		if _, err := d.add(PurposeAccess, algorithm); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newest is the key that became active last, of those in a state; -1 if none is.
+func (d *draft) newest(purpose, algorithm, state string) int {
+	found := -1
+	for i, k := range d.keys {
+		if k.Purpose == purpose && k.Algorithm == algorithm && k.State == state && (found < 0 || laterActive(k, d.keys[found])) {
+			found = i
+		}
+	}
+	return found
 }
 
 func (d *draft) due(k StoredKey) bool {

@@ -56,7 +56,7 @@ func TestT14AnAccessKeyIsPublishedBeforeItSigns(t *testing.T) {
 	if b.activeID(PurposeAccess) != second.ID {
 		t.Error("the pending key does not sign although it is due")
 	}
-	if !bytes.HasPrefix(b.JWKS(), []byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","use":"sig","alg":"EdDSA","kid":"`+second.ID)) {
+	if !bytes.HasPrefix(b.JWKS(), []byte(`{"keys":[{"use":"sig","alg":"EdDSA","kid":"`+second.ID)) {
 		t.Errorf("the active key is not the first: %s", b.JWKS())
 	}
 }
@@ -216,7 +216,7 @@ func TestAPendingKeyCanBeRemoved(t *testing.T) {
 
 func TestUnknownKeysAndPurposesAreTold(t *testing.T) {
 	b := setup(t)
-	_, rotated := b.Rotate(t.Context(), "other", true)
+	_, rotated := b.Rotate(t.Context(), "other", "", true)
 	for _, err := range []error{
 		rotated, b.Retire(t.Context(), PurposeAccess, "nobody"), b.Remove(t.Context(), PurposeModule, b.activeID(PurposeAccess)),
 	} {
@@ -230,7 +230,7 @@ func TestAFailingStoreChangesNothing(t *testing.T) {
 	b := setup(t)
 	before, jwks := b.Keys(), b.JWKS()
 	b.store.fail = errors.New("disk full")
-	_, rotated := b.Rotate(t.Context(), PurposeAccess, true)
+	_, rotated := b.Rotate(t.Context(), PurposeAccess, "", true)
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, err := range []error{rotated, b.Remove(t.Context(), PurposeModule, b.activeID(PurposeModule)), b.Tick(cancelled), b.Reload(cancelled)} {
@@ -252,7 +252,7 @@ func TestRefreshKeyNumbersComeBackLate(t *testing.T) {
 			t.Fatalf("number %s, want %d", k.ID, want)
 		}
 	}
-	if _, err := b.Rotate(t.Context(), PurposeRefresh, true); err == nil || !strings.Contains(err.Error(), "remove some") {
+	if _, err := b.Rotate(t.Context(), PurposeRefresh, "", true); err == nil || !strings.Contains(err.Error(), "remove some") {
 		t.Fatalf("256 living keys: %v", err)
 	}
 	if _, err := b.OpenRefresh(old); err != nil {

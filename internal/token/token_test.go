@@ -119,7 +119,11 @@ func (b bundle) mint(t testing.TB, c Claims) string {
 func (b bundle) forge(kind Kind, payload string) string {
 	h := b.state.Load().mint[kind]
 	text := h.segment + "." + segments.EncodeToString([]byte(payload))
-	return text + "." + segments.EncodeToString(h.key.sign([]byte(text)))
+	signature, err := h.key.sign([]byte(text))
+	if err != nil {
+		panic(err)
+	}
+	return text + "." + segments.EncodeToString(signature)
 }
 
 var allKinds = []Kind{KindAccess, KindElevated, KindModule, KindDummy}
@@ -168,9 +172,18 @@ func states(r *Ring, purpose string) []string {
 
 func rotate(t *testing.T, r *Ring, purpose string, now bool) KeyInfo {
 	t.Helper()
-	k, err := r.Rotate(t.Context(), purpose, now)
+	k, err := r.Rotate(t.Context(), purpose, "", now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return k
+}
+
+// seal is how a row's secret is stored.
+func seal(w KeyWrapper, k StoredKey, secret []byte) []byte {
+	wrapped, err := w.Wrap(secret, sealedWith(k))
+	if err != nil {
+		panic(err)
+	}
+	return wrapped
 }
