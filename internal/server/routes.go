@@ -63,7 +63,7 @@ func (s *Server) mount() error {
 		endpoints := s.endpoints(prefix)
 		endpoints.Guard, endpoints.ModuleGuard, endpoints.PermissionGuard = s.gateway.Guard(internal), s.gateway.ModuleGuard(internal), s.gateway.PermissionGuard(internal)
 		endpoints.Mount(mux)
-		(&oauth.Handler{Ring: s.ring}).Mount(mux)
+		s.standards(prefix, internal).Mount(mux)
 		mux.Handle("/_/", s.gateway.PublicManagement(internal))
 		if !internal {
 			mux.Handle(console.OwnPath, own)
@@ -149,6 +149,18 @@ func (s *Server) endpoints(prefix string) *folio.Handler {
 		front.HomeTenant = s.borrowed.homeTenant
 	}
 	return front
+}
+
+// standards are the endpoints of the RFCs. Modules get their tokens otherwise, so
+// inside there are the keys alone.
+func (s *Server) standards(prefix string, internal bool) *oauth.Handler {
+	if internal {
+		return &oauth.Handler{Ring: s.ring}
+	}
+	return &oauth.Handler{
+		Ring: s.ring, Sessions: s.sessions, Issuer: s.issuer(), Base: strings.TrimSuffix(s.config.PublicURL, "/"), Prefix: prefix,
+		TrustedOrigins: s.ownOrigins(), Log: s.log,
+	}
 }
 
 // ownOrigins are the origins whose pages may act with the user's cookies: those

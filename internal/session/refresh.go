@@ -25,6 +25,9 @@ type RefreshRequest struct {
 	Browser bool
 	// Device is the value of the device cookie, if there was one.
 	Device string
+	// Client is the client of OAuth that presents the token, after it proved who
+	// it is; empty at FOLIO's own endpoints.
+	Client string
 }
 
 // Tokens is what a login or a refresh gives.
@@ -191,7 +194,7 @@ func (d *decision) decide(now time.Time, row *Session) Effects {
 	presented := Presented{
 		Gen:       d.opened.Gen,
 		Genuine:   s.Tokens.RefreshMatches(row.Binding(), d.opened),
-		Allowed:   active && bound && !d.elsewhere(row),
+		Allowed:   active && bound && !d.elsewhere(row) && presents(d.req.Client, row),
 		Heals:     heals,
 		Seen:      seen,
 		FlushedAt: flushedAt,
