@@ -42,7 +42,7 @@ var rejections = map[string]struct {
 		return t.Refresh
 	}, "ended", false},
 	"another client's": {func(s *standards, _ *session.Tokens) string { return s.tokens("web").RefreshToken }, "", true},
-	"superseded": {func(s *standards, t *session.Tokens) string { return s.age(t) }, "superseded", true},
+	"superseded":       {func(s *standards, t *session.Tokens) string { return s.age(t) }, "superseded", true},
 	"used too often": {func(s *standards, t *session.Tokens) string {
 		old := s.age(t)
 		for range session.MaxStrikes {

@@ -105,7 +105,7 @@ func (c *Client) Check() error {
 	}
 	bad(!c.Public() && !secretHash.MatchString(c.SecretHash), "secret_hash: what `counterfoil client secret` prints")
 	bad(c.Tenant == "", "tenant: is needed")
-	bad(!clientID.MatchString(c.ID) || c.ID == ClientWeb || c.ID == ClientAPI || c.ID == ClientKey || ofKey,
+	bad(!clientID.MatchString(c.ID) || isBuiltin(c.ID) || c.ID == ClientKey || ofKey,
 		"id: 2 to 63 of a-z, 0-9, dot, hyphen and underscore, and none of FOLIO's own")
 	if wrong != "" {
 		return fmt.Errorf("%w: %s", ErrInvalid, wrong)
@@ -129,9 +129,11 @@ func validRedirect(uri string) bool {
 	return strings.Contains(u.Scheme, ".")
 }
 
-// ownClient is whether sessions of a client are FOLIO's own, and not of a client
+// ownClient is whether sessions of a client are of our own pages and paths, and not of a client
 // that was registered.
-func ownClient(id string) bool { return id == "" || id == ClientWeb || id == ClientAPI }
+func ownClient(id string) bool { return id == "" || isBuiltin(id) }
+
+func isBuiltin(id string) bool { return id == ClientWeb || id == ClientAPI || id == ClientConsole }
 
 // Registered is whether a token's client has a scope of its own, which holds for
 // what modules ask of others too.
