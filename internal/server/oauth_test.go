@@ -197,6 +197,10 @@ func TestOAuthCodeFlowWithAnUnmodifiedClient(t *testing.T) {
 	if machine.RefreshToken != "" || s.orders(machine.AccessToken) != http.StatusOK {
 		t.Error("client_credentials: a refresh token, or no access")
 	}
+	// T-47: what a policy asks for a fresh proof of, a client's secret is none of.
+	if c := s.claims(machine.AccessToken); !c.AuthTime.IsZero() {
+		t.Errorf("nobody gave a password, and the token says at %s", c.AuthTime)
+	}
 }
 
 func TestOAuthScopeTakesAway(t *testing.T) {

@@ -384,7 +384,7 @@ func (s *Service) issue(row *Session, policy Policy, now time.Time, refresh bool
 		Kind: token.KindAccess, Tenant: row.Tenant, Subject: row.Username, UserID: row.UserID,
 		ClientID: row.Client, Session: row.ID, Gen: row.Gen,
 		TenantEpoch: row.TenantEpoch, UserEpoch: row.UserEpoch,
-		IssuedAt: now, Expires: t.AccessExpires, AuthTime: row.CreatedAt,
+		IssuedAt: now, Expires: t.AccessExpires, AuthTime: s.provenAt(row),
 	})
 	if err != nil {
 		return nil, err
@@ -393,6 +393,15 @@ func (s *Service) issue(row *Session, policy Policy, now time.Time, refresh bool
 		t.Refresh = s.Tokens.MintRefresh(row.Binding(), row.Gen)
 	}
 	return t, nil
+}
+
+// provenAt is when the user of a session proved who he is; zero if nobody did,
+// because a client stands for him. No policy may take that for a fresh proof.
+func (s *Service) provenAt(row *Session) time.Time {
+	if c := s.Clients[row.Client]; c != nil && c.User == row.UserID && c.May(GrantCredentials) {
+		return time.Time{}
+	}
+	return row.CreatedAt
 }
 
 // accessExpiry cuts a lifetime at random, so that nobody can tell from one
