@@ -43,7 +43,7 @@ func main() {
 	rounds := flag.Int("rounds", 5, "rounds, of which the median is reported")
 	measure := flag.Duration("measure", 4*time.Second, "how long each round measures")
 	engine := flag.String("store", "sqlite", "sqlite, or postgres: a server of the bench's own")
-	only := flag.String("only", "", "what to measure: refresh, gateway, okapi, verify, pages, scale, lists, soak (not by default); on postgres refresh, cost, steady, scale, lists (default all)")
+	only := flag.String("only", "", "what to measure: refresh, gateway, okapi, verify, oauth, pages, scale, lists, soak (not by default); on postgres refresh, cost, steady, scale, lists (default all)")
 	stored := flag.Int("sessions", 1_000_000, "sessions in the large store")
 	rotations := flag.Int("rotations", 1000, "rotations of each of 10,000 sessions for the pages")
 	peer := peerFlags()
@@ -77,8 +77,8 @@ func (b *bench) all(ctx context.Context, engine, only string) (err error) {
 		return fmt.Errorf("build the program: %w", err)
 	}
 	fmt.Printf("%s, %d cores, %s/%s, medians of %d rounds of %s\n", runtime.Version(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, b.rounds, b.measure)
-	order, parts := []string{"refresh", "gateway", "okapi", "verify", "pages", "scale", "lists"}, map[string]func(context.Context) error{
-		"refresh": b.measureRefresh, "gateway": b.measureGateway, "okapi": b.measureOkapi, "verify": b.measureVerify,
+	order, parts := []string{"refresh", "gateway", "okapi", "verify", "oauth", "pages", "scale", "lists"}, map[string]func(context.Context) error{
+		"refresh": b.measureRefresh, "gateway": b.measureGateway, "okapi": b.measureOkapi, "verify": b.measureVerify, "oauth": b.measureOAuth,
 		"pages": b.measurePages, "scale": b.measureScale, "lists": b.measureLists, "soak": b.measureSoak,
 	}
 	if engine == "postgres" {

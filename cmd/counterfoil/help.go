@@ -241,6 +241,15 @@ func (apiKeyDeleteCommand) Help() string {
     counterfoil api-key delete 0b7a6b0c-6a4f-4a3c-9a6e-0f3f6f0f9d52`
 }
 
+func (clientSecretCommand) Help() string {
+	return `The secret goes to standard output, for the client; what of it is kept goes to
+standard error, for oauth.clients in the configuration. Nothing is stored by this
+command. To change a secret, put the new hash in place of the old one and restart.
+
+    counterfoil client secret
+    counterfoil client secret --json`
+}
+
 func (policyListCommand) Help() string {
 	return `Example:
 

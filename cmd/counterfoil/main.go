@@ -30,6 +30,7 @@ type commands struct {
 	Session    sessionCommand    `cmd:"" help:"See sessions, why they ended, and end them."`
 	Key        keyCommand        `cmd:"" help:"See and rotate keys."`
 	APIKey     apiKeyCommand     `cmd:"" name:"api-key" help:"Keys of partners: make, import from edge modules, rotate, revoke."`
+	Client     clientCommand     `cmd:"" help:"Programs that get tokens by OAuth: draw the secret of one."`
 	Policy     policyCommand     `cmd:"" help:"See and set lifetimes and the refresh rule, for a tenant, a client or a user."`
 	Audit      auditCommand      `cmd:"" help:"Search the audit log, export it, verify that nobody has altered it."`
 	Drill      drillCommand      `cmd:"" help:"Play a theft, a lost answer, a revocation and a lost key against the running program, in a tenant of its own."`

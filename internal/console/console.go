@@ -98,12 +98,7 @@ func (h *Handler) Mount(mux *http.ServeMux) {
 	if err != nil {
 		panic(err) // the binary is broken
 	}
-	served := http.StripPrefix(Path+"static/", http.FileServerFS(static))
-	mux.Handle("GET "+Path+"static/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		secure(w.Header(), "")
-		w.Header().Set("Cache-Control", "no-cache")
-		served.ServeHTTP(w, r)
-	}))
+	mux.Handle("GET "+Path+"static/", served(static, Path))
 	own := http.NewServeMux()
 	for pattern, serve := range map[string]func(*visit) error{
 		"GET " + Path + "{$}":                          h.overview,
@@ -136,6 +131,16 @@ func (h *Handler) Mount(mux *http.ServeMux) {
 	own.Handle(Path, h.visited(func(*visit) error { return errNotFound }))
 	// A page of another site must not act for whoever is logged in here (T-48).
 	mux.Handle(Path, http.NewCrossOriginProtection().Handler(own))
+}
+
+// served are the files of the pages.
+func served(static fs.FS, path string) http.Handler {
+	server := http.StripPrefix(path+"static/", http.FileServerFS(static))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		secure(w.Header(), "")
+		w.Header().Set("Cache-Control", "no-cache")
+		server.ServeHTTP(w, r)
+	})
 }
 
 // visit is one request for a page.

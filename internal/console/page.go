@@ -35,14 +35,19 @@ var titles = map[string][2]string{
 
 // parse reads the templates, which are part of the program.
 func (h *Handler) parse() {
-	words := template.FuncMap{
-		"moment": moment, "ago": func(t time.Time) string { return ago(h.Now(), t) }, "device": device, "kind": kindWords,
-		"query": query, "tenants": choiceOf, "times": func(n uint64) string { return count(int(n), "time") },
-		"refreshed": func(gen uint64) string { return count(int(gen-1), "time") },
-	}
+	funcs := words(h.Now)
 	h.pages = make(map[string]*template.Template)
 	for name := range titles {
-		h.pages[name] = template.Must(template.New(name).Funcs(words).ParseFS(files, "pages/layout.html", "pages/parts.html", "pages/"+name+".html"))
+		h.pages[name] = template.Must(template.New(name).Funcs(funcs).ParseFS(files, "pages/layout.html", "pages/parts.html", "pages/"+name+".html"))
+	}
+}
+
+// words are the functions of the templates.
+func words(now func() time.Time) template.FuncMap {
+	return template.FuncMap{
+		"moment": moment, "ago": func(t time.Time) string { return ago(now(), t) }, "device": device, "kind": kindWords,
+		"query": query, "tenants": choiceOf, "times": func(n uint64) string { return count(int(n), "time") },
+		"refreshed": func(gen uint64) string { return count(int(gen-1), "time") },
 	}
 }
 

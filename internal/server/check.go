@@ -60,8 +60,8 @@ func (c *Config) Check() []error {
 	for _, origin := range c.CORS.Origins {
 		bad(!validOrigin(origin), "cors.origins: %q is not an origin such as https://ui.example.org; a wildcard with cookies would let any page act as the user", origin)
 	}
-	_, known := sameSites[c.Cookies.SameSite]
-	bad(!known, "cookies.same_site: %q is not Lax, Strict or None", c.Cookies.SameSite)
+	_, sameSite := sameSites[c.Cookies.SameSite]
+	bad(!sameSite, "cookies.same_site: %q is not Lax, Strict or None", c.Cookies.SameSite)
 	_, err := logLevel(c.Log.Level)
 	bad(err != nil, "log.level: %q is not debug, info, warn or error", c.Log.Level)
 	bad(c.Log.Format != "json" && c.Log.Format != "text", "log.format: %q is not json or text", c.Log.Format)
@@ -75,6 +75,14 @@ func (c *Config) Check() []error {
 	for i, route := range c.APIKeys.Routes {
 		err := route.Check()
 		bad(err != nil, "api_keys.routes: number %d, %s: %w", i+1, route.Path, err)
+	}
+	known := map[string]bool{}
+	for i := range c.OAuth.Clients {
+		one := &c.OAuth.Clients[i]
+		err := one.Check()
+		bad(err != nil, "oauth.clients: number %d, %q: %w", i+1, one.ID, err)
+		bad(known[one.ID], "oauth.clients: %q is there twice", one.ID)
+		known[one.ID] = true
 	}
 	if !c.Demo {
 		faults = append(faults, c.checkPolicies()...)

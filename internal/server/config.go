@@ -63,6 +63,10 @@ type Config struct {
 		Routes []gateway.PartnerRoute `yaml:"routes" doc:"routes by which partners of FOLIO's edge modules call, with keys in the URL if need be; see [API keys](api-keys.md). Empty: keys in the Authorization header only"`
 	} `yaml:"api_keys"`
 
+	OAuth struct {
+		Clients []session.Client `yaml:"clients" doc:"programs that get tokens at /oauth2; see [OAuth](oauth.md)"`
+	} `yaml:"oauth"`
+
 	// Authtoken says which tokens of mod-authtoken count.
 	Authtoken AuthtokenSettings `yaml:"mod_authtoken"`
 

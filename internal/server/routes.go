@@ -54,13 +54,20 @@ func (s *Server) mount() error {
 		s.mountBehindOkapi(prefix)
 		return nil
 	}
+	own := http.NewServeMux()
+	if err := s.ownSessions(prefix).Mount(own); err != nil {
+		return err
+	}
 	surface := func(internal bool) http.Handler {
 		mux := http.NewServeMux()
 		endpoints := s.endpoints(prefix)
 		endpoints.Guard, endpoints.ModuleGuard, endpoints.PermissionGuard = s.gateway.Guard(internal), s.gateway.ModuleGuard(internal), s.gateway.PermissionGuard(internal)
 		endpoints.Mount(mux)
-		(&oauth.Handler{Ring: s.ring}).Mount(mux)
+		s.standards(prefix, internal).Mount(mux)
 		mux.Handle("/_/", s.gateway.PublicManagement(internal))
+		if !internal {
+			mux.Handle(console.OwnPath, own)
+		}
 		mux.Handle("/", bodyWithin(0, s.gateway.Routed(internal)))
 		if internal {
 			return s.gateway.Verify(gateway.CORS(s.config.CORS.Origins, s.gateway.DelegatesCORS, s.gateway.CleanPath(bodyWithin(bodyTime, mux))))
@@ -86,6 +93,15 @@ func (s *Server) console() *console.Handler {
 		Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Store: s.db, Users: s.users, Elsewhere: s.admin.Elsewhere,
 		Routes: s.routes, Explain: s.explain, Insecure: s.config.Cookies.Insecure, Now: s.db.Now, Log: s.log,
 	}
+}
+
+func (s *Server) cookies(prefix string) session.Cookies {
+	return session.Cookies{Prefix: prefix, SameSite: sameSites[s.config.Cookies.SameSite], Insecure: s.config.Cookies.Insecure}
+}
+
+// ownSessions is the page on which users see where they are logged in.
+func (s *Server) ownSessions(prefix string) *console.Own {
+	return &console.Own{Sessions: s.sessions, Cookies: s.cookies(prefix), Prefix: prefix, Origins: s.ownOrigins(), Now: s.db.Now, Log: s.log}
 }
 
 // routes are the gateway's, as the console shows them.
@@ -124,7 +140,7 @@ func (s *Server) openRecovery() {
 func (s *Server) endpoints(prefix string) *folio.Handler {
 	front := &folio.Handler{
 		Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Prefix: prefix,
-		Cookies:        session.Cookies{Prefix: prefix, SameSite: sameSites[s.config.Cookies.SameSite], Insecure: s.config.Cookies.Insecure},
+		Cookies:        s.cookies(prefix),
 		TrustedOrigins: s.ownOrigins(), Now: s.db.Now, Log: s.log,
 		Call: s.gateway.Call, Recovery: s.recovery, EurekaPermissions: s.config.Login.EurekaPermissions, LoginLog: s.config.Login.LogEvents,
 	}
@@ -133,6 +149,18 @@ func (s *Server) endpoints(prefix string) *folio.Handler {
 		front.HomeTenant = s.borrowed.homeTenant
 	}
 	return front
+}
+
+// standards are the endpoints of the RFCs. Modules get their tokens otherwise, so
+// inside there are the keys alone.
+func (s *Server) standards(prefix string, internal bool) *oauth.Handler {
+	if internal {
+		return &oauth.Handler{Ring: s.ring}
+	}
+	return &oauth.Handler{
+		Ring: s.ring, Sessions: s.sessions, Issuer: s.issuer(), Base: strings.TrimSuffix(s.config.PublicURL, "/"), Prefix: prefix,
+		TrustedOrigins: s.ownOrigins(), Log: s.log,
+	}
 }
 
 // ownOrigins are the origins whose pages may act with the user's cookies: those

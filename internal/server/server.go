@@ -159,13 +159,18 @@ func (s *Server) master(ctx context.Context) ([]byte, error) {
 	return token.LoadOrCreateMaster(s.config.MasterKeyFile)
 }
 
+// issuer is the name that tokens give.
+func (s *Server) issuer() string {
+	if s.config.PublicURL == "" {
+		return "counterfoil"
+	}
+	return s.config.PublicURL
+}
+
 // openRing reads the keys, or makes them. Where several nodes start for the first
 // time at once, one of them makes them and the others read again.
 func (s *Server) openRing(ctx context.Context, master []byte) (err error) {
-	issuer := s.config.PublicURL
-	if issuer == "" {
-		issuer = "counterfoil"
-	}
+	issuer := s.issuer()
 	for range 10 {
 		s.ring, err = token.OpenRing(ctx, token.Config{
 			Store: s.db, Master: master, Issuer: issuer, Audience: "folio", Now: s.db.Now,
@@ -224,10 +229,19 @@ func (s *Server) openSessions(ctx context.Context, master []byte) error {
 		Passwords: &credential.Hasher{}, Rules: credential.Rules{MinLength: c.Login.MinPassword, AllowWeak: c.Demo}, Limits: limits,
 		Now: s.db.Now, Log: s.log, Observe: s.usage, KeepEnded: time.Duration(c.KeepEnded),
 		VerifiedTokens: c.VerifiedTokens, Keys: &session.APIKeys{Store: s.db, Hasher: hasher},
+		Clients: clientsByID(c.OAuth.Clients),
 	}
 	s.db.OnChange(s.reload)
 	s.metrics.cluster(s.db)
 	return s.sessions.Start(ctx)
+}
+
+func clientsByID(all []session.Client) map[string]*session.Client {
+	byID := make(map[string]*session.Client, len(all))
+	for i := range all {
+		byID[all[i].ID] = &all[i]
+	}
+	return byID
 }
 
 // reload brings changes into memory that are no business of sessions. It runs

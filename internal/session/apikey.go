@@ -302,7 +302,8 @@ func (k *APIKeys) issue(row *Session) *ticket {
 		Kind: token.KindAccess, Tenant: row.Tenant, Subject: row.Username, UserID: row.UserID,
 		ClientID: row.Client, Session: row.ID, Gen: row.Gen,
 		TenantEpoch: row.TenantEpoch, UserEpoch: row.UserEpoch,
-		IssuedAt: now, Expires: accessExpiry(policy, row.AbsoluteExpiry, now), AuthTime: row.CreatedAt,
+		// And no AuthTime: nobody gave a password.
+		IssuedAt: now, Expires: accessExpiry(policy, row.AbsoluteExpiry, now),
 	}}
 }
 

@@ -114,7 +114,11 @@ func (s *Service) check(ctx context.Context, raw string, console bool, accept []
 		} else if err != nil {
 			return Caller{}, err
 		}
-		if c.Kind == token.KindModule && c.ClientID != "" {
+		if Registered(c.ClientID) {
+			if caller.Access, err = s.scoped(ctx, c.ClientID, c.Tenant, caller.Access); err != nil {
+				return Caller{}, err
+			}
+		} else if c.Kind == token.KindModule && c.ClientID != "" {
 			if caller.Access, err = s.Keys.nested(ctx, c.ClientID, caller.Access); err != nil {
 				return Caller{}, err
 			}

@@ -37,8 +37,8 @@ func (s *Service) LogoutAll(ctx context.Context, raw string) error {
 		return err
 	}
 	policy := s.Policies.For(row.Tenant, row.Client, row.UserID)
-	if !s.Tokens.RefreshMatches(row.Binding(), opened) {
-		return ErrTokenInvalid
+	if !s.Tokens.RefreshMatches(row.Binding(), opened) || !ownClient(row.Client) {
+		return ErrTokenInvalid // a client of OAuth ends its own session, no more
 	}
 	if row.RevokedWhy == LoggedOutAll {
 		return s.repeatLogoutAll(ctx, row)

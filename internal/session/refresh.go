@@ -25,6 +25,9 @@ type RefreshRequest struct {
 	Browser bool
 	// Device is the value of the device cookie, if there was one.
 	Device string
+	// Client is the client of OAuth that presents the token, after it proved who
+	// it is; empty at FOLIO's own endpoints.
+	Client string
 }
 
 // Tokens is what a login or a refresh gives.
@@ -191,7 +194,7 @@ func (d *decision) decide(now time.Time, row *Session) Effects {
 	presented := Presented{
 		Gen:       d.opened.Gen,
 		Genuine:   s.Tokens.RefreshMatches(row.Binding(), d.opened),
-		Allowed:   active && bound && !d.elsewhere(row),
+		Allowed:   active && bound && !d.elsewhere(row) && presents(d.req.Client, row),
 		Heals:     heals,
 		Seen:      seen,
 		FlushedAt: flushedAt,
@@ -381,7 +384,7 @@ func (s *Service) issue(row *Session, policy Policy, now time.Time, refresh bool
 		Kind: token.KindAccess, Tenant: row.Tenant, Subject: row.Username, UserID: row.UserID,
 		ClientID: row.Client, Session: row.ID, Gen: row.Gen,
 		TenantEpoch: row.TenantEpoch, UserEpoch: row.UserEpoch,
-		IssuedAt: now, Expires: t.AccessExpires, AuthTime: row.CreatedAt,
+		IssuedAt: now, Expires: t.AccessExpires, AuthTime: s.provenAt(row),
 	})
 	if err != nil {
 		return nil, err
@@ -390,6 +393,15 @@ func (s *Service) issue(row *Session, policy Policy, now time.Time, refresh bool
 		t.Refresh = s.Tokens.MintRefresh(row.Binding(), row.Gen)
 	}
 	return t, nil
+}
+
+// provenAt is when the user of a session proved who he is; zero if nobody did,
+// because a client stands for him. No policy may take that for a fresh proof.
+func (s *Service) provenAt(row *Session) time.Time {
+	if c := s.Clients[row.Client]; c != nil && c.User == row.UserID && c.May(GrantCredentials) {
+		return time.Time{}
+	}
+	return row.CreatedAt
 }
 
 // accessExpiry cuts a lifetime at random, so that nobody can tell from one

@@ -41,6 +41,9 @@ type Service struct {
 	Passwords      *credential.Hasher
 	// Keys are the API keys; nil is none.
 	Keys *APIKeys
+	// Clients are the clients of OAuth by their ids. They do not change while the
+	// service runs.
+	Clients map[string]*Client
 	// Rules are what a new password must keep.
 	Rules    credential.Rules
 	Limits   *credential.Regulator
@@ -65,6 +68,7 @@ type Service struct {
 	seen     seen
 	verified *lru.Cache[tokenHash, *verified]
 	alarmed  *lru.Cache[alarmKey, time.Time]
+	scopes   *lru.Cache[scopedKey, scopedAccess]
 	strikes  strikes
 	adoption atomic.Pointer[Adoption]
 
@@ -119,6 +123,7 @@ func (s *Service) Start(ctx context.Context) error {
 		s.verified, _ = lru.New[tokenHash, *verified](size)
 	}
 	s.alarmed, _ = lru.New[alarmKey, time.Time](10_000)
+	s.scopes, _ = lru.New[scopedKey, scopedAccess](10_000)
 	if s.Trust == 0 {
 		s.Trust = DefaultTrust
 	}

@@ -111,6 +111,8 @@ func whyOf(reason Reason, e *audit.Event) string {
 			return "the password was changed, or the user kept out, while this login was under way"
 		}
 		return "the user ended all sessions" + from(e)
+	case CodeReplayed:
+		return "the authorization code that it came from was redeemed a second time" + from(e)
 	case RevokedByAdmin:
 		return "it was revoked" + by(e) + from(e)
 	case Evicted:

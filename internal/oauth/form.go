@@ -1,0 +1,179 @@
+package oauth
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/counterfoil/counterfoil/internal/session"
+)
+
+const maxBody = 64 << 10
+
+// refusal is an answer of RFC 6749 section 5.2. Reason and Heal are ours: the
+// way back of a client that was late (see docs/policy.md).
+type refusal struct {
+	status      int
+	Code        string `json:"error"`
+	Description string `json:"error_description,omitzero"`
+	Reason      string `json:"reason,omitzero"`
+	Heal        string `json:"heal,omitzero"`
+}
+
+func (r *refusal) Error() string { return r.Code }
+
+func invalid(description string) *refusal {
+	return &refusal{status: http.StatusBadRequest, Code: "invalid_request", Description: description}
+}
+
+func refused(code, description string) *refusal {
+	return &refusal{status: http.StatusBadRequest, Code: code, Description: description}
+}
+
+// errClient says nothing about what was wrong: which clients exist is not told.
+var errClient = &refusal{status: http.StatusUnauthorized, Code: "invalid_client", Description: "client authentication failed"}
+
+// readForm reads the parameters of a POST. Each may come once (RFC 6749 section
+// 3.2), and none in the URL, where it would be logged.
+func readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+	if r.URL.RawQuery != "" {
+		return nil, invalid("parameters belong into the body")
+	}
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/x-www-form-urlencoded" {
+		return nil, invalid("Content-Type must be application/x-www-form-urlencoded")
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		return nil, invalid("the body is too large or was not sent to its end")
+	}
+	return once(string(body))
+}
+
+func once(query string) (url.Values, error) {
+	form, err := url.ParseQuery(query)
+	if err != nil {
+		return nil, invalid("the parameters cannot be read")
+	}
+	for _, values := range form {
+		if len(values) > 1 {
+			return nil, invalid("a parameter came more than once")
+		}
+	}
+	return form, nil
+}
+
+// client authenticates who asks (RFC 6749 section 2.3), in one way alone. Nothing
+// else of the request has been looked at before.
+func (h *Handler) client(r *http.Request, form url.Values) (*session.Client, error) {
+	id, secret := form.Get("client_id"), form.Get("client_secret")
+	if header := r.Header.Values("Authorization"); len(header) > 0 {
+		user, password, ok := r.BasicAuth()
+		if len(header) > 1 || form.Has("client_secret") {
+			return nil, invalid("the client must authenticate in one way")
+		}
+		// RFC 6749 section 2.3.1: both are encoded as in a form.
+		name, err := url.QueryUnescape(user)
+		if !ok || err != nil {
+			return nil, errClient
+		}
+		if secret, err = url.QueryUnescape(password); err != nil || form.Has("client_id") && id != name {
+			return nil, errClient
+		}
+		id = name
+	}
+	if id == "" {
+		return nil, errClient
+	}
+	if id == session.ClientAPI && secret == "" {
+		return &session.Client{ID: id, Grants: []string{session.GrantRefresh}}, nil
+	}
+	c, known := h.Sessions.Clients[id]
+	if !known || c.Public() && secret != "" || !c.Public() && !c.Accepts(secret) {
+		return nil, errClient
+	}
+	return c, nil
+}
+
+// endpoint answers POST with JSON that nobody keeps.
+func (h *Handler) endpoint(serve func(http.ResponseWriter, *http.Request) error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		noStore(w)
+		err := error(&refusal{status: http.StatusMethodNotAllowed, Code: "invalid_request", Description: "POST only"})
+		if r.Method == http.MethodPost {
+			err = serve(w, r)
+		} else {
+			w.Header().Set("Allow", http.MethodPost)
+		}
+		if err != nil {
+			h.refuse(w, r, err)
+		}
+	})
+}
+
+func noStore(w http.ResponseWriter) {
+	header := w.Header()
+	header.Set("Cache-Control", "no-store")
+	header.Set("Pragma", "no-cache")
+	header.Set("X-Content-Type-Options", "nosniff")
+}
+
+// refuse is the one place that says which error is which answer.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	var known *refusal
+	var no *session.Refused
+	switch {
+	case errors.As(err, &known):
+	case errors.As(err, &no):
+		known = refused("invalid_grant", "the token or code is not accepted")
+		if no.Final {
+			known.Reason = "ended"
+		} else if no.Superseded() {
+			known.Reason, known.Heal = "superseded", no.Heal
+		}
+	case errors.Is(err, session.ErrUnavailable), errors.Is(err, session.ErrBusy):
+		w.Header().Set("Retry-After", "3")
+		known = &refusal{status: http.StatusServiceUnavailable, Code: "temporarily_unavailable", Description: "try again"}
+	default:
+		if h.Log != nil {
+			h.Log.ErrorContext(r.Context(), "request failed", slog.String("path", r.URL.Path), slog.Any("error", err))
+		}
+		known = &refusal{status: http.StatusInternalServerError, Code: "server_error"}
+	}
+	if known.status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Basic realm="counterfoil"`)
+	}
+	writeJSON(w, known.status, known)
+}
+
+func writeJSON(w http.ResponseWriter, status int, body any) {
+	text, err := json.Marshal(body)
+	if err != nil {
+		status, text = http.StatusInternalServerError, []byte(`{"error":"server_error"}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+	w.WriteHeader(status)
+	_, _ = w.Write(text) // whoever asked is gone
+}
+
+// within is whether all of the scopes that are asked for are the client's. The
+// answer always has the client's whole scope, and says so (RFC 6749 section 3.3).
+func within(c *session.Client, asked string) error {
+	for _, scope := range strings.Fields(asked) {
+		found := false
+		for _, own := range c.Scopes {
+			found = found || own == scope
+		}
+		if !found {
+			return refused("invalid_scope", "the client does not have a scope that it asks for")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,127 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/counterfoil/counterfoil/internal/audit"
+	"github.com/counterfoil/counterfoil/internal/token"
+)
+
+// CodeReplayed is the end of a session whose code was redeemed twice.
+const CodeReplayed Reason = "code_replayed"
+
+// codeTTL is how long an authorization code is good for.
+const codeTTL = time.Minute
+
+// CodeBound is what an authorization code is good for: whoever redeems it must
+// bring the same.
+type CodeBound struct{ Client, Redirect, Challenge string }
+
+// Authorize proves a password and gives the code of a new session. It fails as
+// Login does. The session is there before its code is redeemed, so that whoever
+// redeems the code a second time finds what to end.
+func (s *Service) Authorize(ctx context.Context, req LoginRequest, bound CodeBound) (string, error) {
+	req.Client = bound.Client
+	tokens, err := s.Login(ctx, req)
+	if err != nil {
+		return "", err
+	}
+	row, err := s.Store.Session(ctx, tokens.Session)
+	if err != nil {
+		return "", err
+	}
+	return s.Tokens.MintCode(row.Binding(), s.Now().Add(codeTTL), bound.Client, bound.Redirect, bound.Challenge), nil
+}
+
+// Redeem gives tokens for a code, once, or *Refused. A code is used when its
+// session leaves generation 1, under the row's lock: no second request gets
+// there. What is not bound as the code is changes nothing; the same code again
+// ends the session, however late.
+func (s *Service) Redeem(ctx context.Context, raw string, bound CodeBound) (*Tokens, error) {
+	code, err := s.Tokens.OpenCode(raw)
+	if err != nil {
+		return nil, &Refused{}
+	}
+	var row Session
+	var granted, replayed bool
+	var first time.Time
+	err = s.retry(ctx, func() error {
+		return s.Store.UpdateSession(ctx, code.Session, func(now time.Time, r *Session) Effects {
+			defer func() { row = *r }()
+			granted, replayed = false, false
+			if !s.Tokens.CodeMatches(r.Binding(), code, bound.Client, bound.Redirect, bound.Challenge) || r.Client != bound.Client {
+				return Effects{}
+			}
+			if !r.RevokedAt.IsZero() || s.memory.over(r.ID, r.Tenant, r.UserID, r.TenantEpoch, r.UserEpoch) {
+				return Effects{}
+			}
+			if r.Gen == 2 && r.RotatedAt.Equal(first) && !first.IsZero() {
+				granted = true // committed before, and the answer to that was lost inside
+				return Effects{}
+			}
+			if r.Gen != 1 {
+				replayed = true
+				r.RevokedAt, r.RevokedWhy, r.RevokedBy = now, CodeReplayed, "authorization code"
+				return Effects{Save: true, Events: []audit.Event{event(ctx, audit.SessionRevoked, r, "its authorization code was redeemed again")}}
+			}
+			if !now.Before(code.Expires) {
+				return Effects{}
+			}
+			granted, first = true, now
+			r.Gen, r.RotatedAt, r.LastActivity = 2, now, now
+			return Effects{Save: true}
+		})
+	})
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nil, &Refused{Final: true}
+	case err != nil:
+		return nil, err
+	case replayed:
+		s.Observe.SessionsEnded(CodeReplayed, 1)
+		s.memory.end(row.ID, row.RevokedAt)
+		return nil, &Refused{Outcome: Reused, Final: true}
+	case !granted:
+		return nil, &Refused{}
+	}
+	return s.issue(&row, s.Policies.For(row.Tenant, row.Client, row.UserID), row.RotatedAt, true)
+}
+
+// ClientTokens gives a client an access token of the user it stands for, and no
+// refresh token: it can ask again.
+func (s *Service) ClientTokens(ctx context.Context, c *Client) (*Tokens, error) {
+	epoch := s.memory.epoch(c.Tenant, c.User)
+	user, known, err := s.find(ctx, c.Tenant, "", c.User)
+	switch {
+	case err != nil:
+		return nil, err
+	case !known || !user.Active:
+		return nil, ErrNotFound
+	}
+	tokens, err := s.create(ctx, proven{user, epoch}, LoginRequest{Client: c.ID})
+	s.Observe.LoggedIn(loginResult(err))
+	if err != nil {
+		return nil, err
+	}
+	tokens.Refresh = ""
+	return tokens, nil
+}
+
+// LogoutClient ends the session of a client's token, refresh or access, and
+// nothing else: RFC 7009. A token that is not the client's ends nothing.
+func (s *Service) LogoutClient(ctx context.Context, raw, client string) error {
+	if opened, err := s.Tokens.OpenRefresh(raw); err == nil {
+		_, err := s.end(ctx, opened.Session, func(row *Session) bool {
+			return row.Client == client && s.Tokens.RefreshMatches(row.Binding(), opened)
+		}, LoggedOut, audit.Logout)
+		return ignoreNotFound(err)
+	}
+	claims, err := s.Tokens.Verify(raw, s.Now(), token.KindAccess)
+	if err != nil || claims.ClientID != client {
+		return nil // RFC 7009 section 2.2: an invalid token is no error
+	}
+	_, err = s.end(ctx, claims.Session, func(*Session) bool { return true }, LoggedOut, audit.Logout)
+	return ignoreNotFound(err)
+}

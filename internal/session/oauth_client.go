@@ -1,0 +1,174 @@
+package session
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/counterfoil/counterfoil/internal/apikey"
+	"github.com/counterfoil/counterfoil/internal/directory"
+)
+
+// The grants of RFC 6749 that a client may be allowed.
+const (
+	GrantCode        = "authorization_code"
+	GrantRefresh     = "refresh_token"
+	GrantCredentials = "client_credentials"
+)
+
+// Client is a program that gets tokens by OAuth. Its tags are for the
+// configuration.
+type Client struct {
+	// ID is the client_id, and the client by which policies name its sessions.
+	ID     string `yaml:"id"`
+	Tenant string `yaml:"tenant"`
+	// Name is what people see at the login.
+	Name string `yaml:"name"`
+	// SecretHash is what `counterfoil client secret` prints; empty for a public
+	// client, which cannot keep a secret.
+	SecretHash string   `yaml:"secret_hash"`
+	Grants     []string `yaml:"grants"`
+	// Redirects are compared character by character.
+	Redirects []string `yaml:"redirect_uris"`
+	// Scopes are permissions and permission sets, of which the client has those
+	// that the user has; "*" is all of them.
+	Scopes []string `yaml:"scopes"`
+	// User is the id of the user for whom client_credentials gives tokens.
+	User string `yaml:"user"`
+	// Introspect lets the client ask about tokens of all clients of its tenant.
+	Introspect bool `yaml:"introspect"`
+}
+
+// Public is whether the client has no secret.
+func (c *Client) Public() bool { return c.SecretHash == "" }
+
+// May is whether the client may use a grant.
+func (c *Client) May(grant string) bool { return slices.Contains(c.Grants, grant) }
+
+const secretHashPrefix = "sha256:"
+
+// NewClientSecret draws the secret of a client, and what of it goes into the
+// configuration. The secret is 256 random bits, so a plain hash hides it.
+func NewClientSecret() (secret, hash string) {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // never fails since Go 1.24
+	secret = "cfcs_" + base64.RawURLEncoding.EncodeToString(b[:])
+	return secret, hashClientSecret(secret)
+}
+
+func hashClientSecret(secret string) string {
+	sum := sha256.Sum256([]byte("counterfoil client secret\x00" + secret))
+	return secretHashPrefix + hex.EncodeToString(sum[:])
+}
+
+// Accepts is whether secret is the client's.
+func (c *Client) Accepts(secret string) bool {
+	return !c.Public() && subtle.ConstantTimeCompare([]byte(hashClientSecret(secret)), []byte(c.SecretHash)) == 1
+}
+
+var (
+	clientID   = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{1,62}$`)
+	secretHash = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+)
+
+// Check finds what is wrong with a client.
+func (c *Client) Check() error {
+	_, ofKey := apikey.FromClient(c.ID)
+	wrong := ""
+	bad := func(is bool, text string) {
+		if is {
+			wrong = text
+		}
+	}
+	bad(len(c.Scopes) == 0, "scopes: name permissions, or * for all that the user has")
+	for _, scope := range c.Scopes {
+		bad(scope != apikey.Everything && directory.ValidPermission(scope) != nil || strings.ContainsAny(scope, " \"\\"), "scopes: no name of a permission")
+	}
+	for _, uri := range c.Redirects {
+		bad(!validRedirect(uri), "redirect_uris: https, http on loopback, or a scheme with a dot such as org.example.app:/done; no fragment")
+	}
+	bad(c.May(GrantCode) && len(c.Redirects) == 0, "redirect_uris: the grant authorization_code needs one")
+	bad(c.May(GrantCredentials) && c.User == "", "user: client_credentials gives tokens of a user, name its id")
+	bad(c.May(GrantCredentials) && c.Public(), "secret_hash: client_credentials needs a secret")
+	bad(c.Introspect && c.Public(), "secret_hash: introspect needs a secret")
+	for _, grant := range c.Grants {
+		bad(!slices.Contains([]string{GrantCode, GrantRefresh, GrantCredentials}, grant), "grants: authorization_code, refresh_token or client_credentials")
+	}
+	bad(!c.Public() && !secretHash.MatchString(c.SecretHash), "secret_hash: what `counterfoil client secret` prints")
+	bad(c.Tenant == "", "tenant: is needed")
+	bad(!clientID.MatchString(c.ID) || isBuiltin(c.ID) || c.ID == ClientKey || ofKey,
+		"id: 2 to 63 of a-z, 0-9, dot, hyphen and underscore, and none of FOLIO's own")
+	if wrong != "" {
+		return fmt.Errorf("%w: %s", ErrInvalid, wrong)
+	}
+	return nil
+}
+
+// validRedirect allows what RFC 8252 and RFC 9700 do. A scheme without a dot is
+// one that anybody may take, or one that runs in the browser, as javascript.
+func validRedirect(uri string) bool {
+	u, err := url.Parse(uri)
+	if err != nil || u.Fragment != "" || strings.HasSuffix(uri, "#") || u.User != nil || strings.ContainsAny(uri, "*\\ \"';,") {
+		return false
+	}
+	switch u.Scheme {
+	case "https":
+		return u.Host != ""
+	case "http":
+		return slices.Contains([]string{"127.0.0.1", "::1", "localhost"}, u.Hostname())
+	}
+	return strings.Contains(u.Scheme, ".")
+}
+
+// ownClient is whether sessions of a client are of our own pages and paths, and not of a client
+// that was registered.
+func ownClient(id string) bool { return id == "" || isBuiltin(id) }
+
+func isBuiltin(id string) bool { return id == ClientWeb || id == ClientAPI || id == ClientConsole }
+
+// Registered is whether a token's client has a scope of its own, which holds for
+// what modules ask of others too.
+func Registered(id string) bool {
+	_, ofKey := apikey.FromClient(id)
+	return !ownClient(id) && !ofKey
+}
+
+// presents is whether a client may refresh a session. FOLIO's own endpoints name
+// none: the refresh token of a client with a secret is worth nothing there.
+func presents(client string, row *Session) bool {
+	return client == row.Client || client == "" && ownClient(row.Client)
+}
+
+// scoped is what the client of a token leaves of what its user may do. A client
+// that is gone leaves nothing. Raised scope needs a password at the gateway.
+func (s *Service) scoped(ctx context.Context, id, tenant string, access *directory.Access) (*directory.Access, error) {
+	c, known := s.Clients[id]
+	if !known || c.Tenant != tenant {
+		return nil, ErrTokenInvalid
+	}
+	key := scopedKey{id, access.User.ID}
+	if left, ok := s.scopes.Get(key); ok && left.of == access {
+		return left.left, nil
+	}
+	left := &directory.Access{User: access.User, Ordinary: access.Ordinary}
+	if !slices.Contains(c.Scopes, apikey.Everything) {
+		allowed, err := s.Directory.Expand(ctx, tenant, c.Scopes)
+		if err != nil {
+			return nil, errors.Join(ErrUnavailable, err)
+		}
+		left.Ordinary = access.Ordinary.Intersect(allowed)
+	}
+	s.scopes.Add(key, scopedAccess{access, left})
+	return left, nil
+}
+
+type scopedKey struct{ client, user string }
