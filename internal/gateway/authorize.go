@@ -131,7 +131,7 @@ func (g *Gateway) callerClaims(f *Facts) token.Claims {
 		c.Subject, c.UserID, c.Session = by.Subject, by.UserID, by.Session
 		c.TenantEpoch, c.UserEpoch = by.TenantEpoch, by.UserEpoch
 		if _, ofKey := apikey.FromClient(by.ClientID); ofKey || session.Registered(by.ClientID) {
-			c.ClientID = by.ClientID // what the module asks of others is within its scope, too
+			c.ClientID, c.Scope = by.ClientID, by.Scope // what the module asks of others is within its scope, too
 		}
 	}
 	c.Expires = now.Add(g.Sessions.Policies.For(f.Tenant, "", c.UserID).ModuleTTL)

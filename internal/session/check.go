@@ -115,7 +115,7 @@ func (s *Service) check(ctx context.Context, raw string, console bool, accept []
 			return Caller{}, err
 		}
 		if Registered(c.ClientID) {
-			if caller.Access, err = s.scoped(ctx, c.ClientID, c.Tenant, caller.Access); err != nil {
+			if caller.Access, err = s.scoped(ctx, c, caller.Access); err != nil {
 				return Caller{}, err
 			}
 		} else if c.Kind == token.KindModule && c.ClientID != "" {

@@ -21,6 +21,7 @@ func (s *Service) issue(row *Session, policy Policy, now time.Time, refresh bool
 		ClientID: row.Client, Session: row.ID, Gen: row.Gen,
 		TenantEpoch: row.TenantEpoch, UserEpoch: row.UserEpoch,
 		IssuedAt: now, Expires: t.AccessExpires, AuthTime: s.provenAt(row),
+		Scope: row.Scope, Confirm: row.Confirm,
 	})
 	if err != nil {
 		return nil, err

@@ -25,6 +25,9 @@ type LoginRequest struct {
 	Client string
 	// Device is the value of the device cookie, if there was one.
 	Device string
+	// Scope and Confirm are the session's.
+	Scope   string
+	Confirm token.Confirmation
 }
 
 // Limited is a login that was refused unheard.
@@ -89,6 +92,7 @@ func (s *Service) newSession(user directory.User, req LoginRequest, policy Polic
 		Family:    Family{Gen: 1, RotatedAt: now},
 		CreatedAt: now, LastActivity: now, AbsoluteExpiry: now.Add(policy.Absolute).Truncate(time.Second),
 		LoginAddress: actor.Address, LastAddress: actor.Address, UserAgent: actor.UserAgent,
+		Scope: req.Scope, Confirm: req.Confirm,
 	}
 	_, _ = rand.Read(row.Secret[:]) // never fails since Go 1.24
 	if policy.Binding == BindingDevice {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/counterfoil/counterfoil/internal/apikey"
 	"github.com/counterfoil/counterfoil/internal/directory"
+	"github.com/counterfoil/counterfoil/internal/token"
 )
 
 // The grants of RFC 6749 that a client may be allowed.
@@ -148,27 +149,45 @@ func presents(client string, row *Session) bool {
 	return client == row.Client || client == "" && ownClient(row.Client)
 }
 
-// scoped is what the client of a token leaves of what its user may do. A client
-// that is gone leaves nothing. Raised scope needs a password at the gateway.
-func (s *Service) scoped(ctx context.Context, id, tenant string, access *directory.Access) (*directory.Access, error) {
-	c, known := s.Clients[id]
-	if !known || c.Tenant != tenant {
+// scoped is what a token's client, and the token's own scope, leave of what its
+// user may do. A client that is gone leaves nothing. What only raised scope
+// gives is there for a token of raised scope alone.
+func (s *Service) scoped(ctx context.Context, claims *token.Claims, access *directory.Access) (*directory.Access, error) {
+	c, known := s.Clients[claims.ClientID]
+	if !known || c.Tenant != claims.Tenant {
 		return nil, ErrTokenInvalid
 	}
-	key := scopedKey{id, access.User.ID}
-	if left, ok := s.scopes.Get(key); ok && left.of == access {
+	key := scopedKey{claims.ClientID, access.User.ID, claims.Scope, claims.Kind == token.KindElevated}
+	if left, ok := s.scopes.Get(key); ok && left.of == access && left.by == c {
 		return left.left, nil
 	}
 	left := &directory.Access{User: access.User, Ordinary: access.Ordinary}
-	if !slices.Contains(c.Scopes, apikey.Everything) {
-		allowed, err := s.Directory.Expand(ctx, tenant, c.Scopes)
+	if key.elevated {
+		left.Elevated = access.Elevated
+	}
+	for _, scopes := range [][]string{c.Scopes, strings.Fields(claims.Scope)} {
+		if len(scopes) == 0 || slices.Contains(scopes, apikey.Everything) {
+			continue
+		}
+		allowed, err := s.Directory.Expand(ctx, claims.Tenant, scopes)
 		if err != nil {
 			return nil, errors.Join(ErrUnavailable, err)
 		}
-		left.Ordinary = access.Ordinary.Intersect(allowed)
+		left.Ordinary, left.Elevated = left.Ordinary.Intersect(allowed), left.Elevated.Intersect(allowed)
 	}
-	s.scopes.Add(key, scopedAccess{access, left})
+	s.scopes.Add(key, leftAccess{access, c, left})
 	return left, nil
 }
 
-type scopedKey struct{ client, user string }
+// scopedKey is all that an answer of scoped depends on, but for what changes.
+type scopedKey struct {
+	client, user, scope string
+	elevated            bool
+}
+
+// leftAccess is an answer of scoped, and what it was made of.
+type leftAccess struct {
+	of   *directory.Access
+	by   *Client
+	left *directory.Access
+}

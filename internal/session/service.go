@@ -68,7 +68,7 @@ type Service struct {
 	seen     seen
 	verified *lru.Cache[tokenHash, *verified]
 	alarmed  *lru.Cache[alarmKey, time.Time]
-	scopes   *lru.Cache[scopedKey, scopedAccess]
+	scopes   *lru.Cache[scopedKey, leftAccess]
 	strikes  strikes
 	adoption atomic.Pointer[Adoption]
 
@@ -123,7 +123,7 @@ func (s *Service) Start(ctx context.Context) error {
 		s.verified, _ = lru.New[tokenHash, *verified](size)
 	}
 	s.alarmed, _ = lru.New[alarmKey, time.Time](10_000)
-	s.scopes, _ = lru.New[scopedKey, scopedAccess](10_000)
+	s.scopes, _ = lru.New[scopedKey, leftAccess](10_000)
 	if s.Trust == 0 {
 		s.Trust = DefaultTrust
 	}

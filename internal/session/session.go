@@ -47,6 +47,11 @@ type Session struct {
 	UserAgent string
 	// Device is the hash of the device cookie under binding "device".
 	Device [32]byte
+	// Scope is what the session has of its client's scopes, separated by spaces;
+	// empty for all of them.
+	Scope string
+	// Confirm is the key that the session's tokens are bound to, empty for none.
+	Confirm token.Confirmation
 	// RevokedBy names the actor who ended the session.
 	RevokedBy string
 }

@@ -52,6 +52,9 @@ func copyAll(t *testing.T, c *clock, from, to Place) *Copied {
 	return copied
 }
 
+// notWritten are the tables that nothing writes yet.
+var notWritten = []string{"oauth_clients", "spent", "device_codes", "logout_notices"}
+
 func TestCopyThereAndBack(t *testing.T) {
 	c := newClock()
 	start := installedSQLite(t, c)
@@ -70,7 +73,7 @@ func TestCopyThereAndBack(t *testing.T) {
 		at = next
 	}
 	for _, one := range first.Tables {
-		if one.Rows == 0 {
+		if one.Rows == 0 && !slices.Contains(notWritten, one.Name) {
 			t.Errorf("nothing was in %s", one.Name)
 		}
 	}

@@ -198,6 +198,7 @@ func installSessions(t *testing.T, db DB, c *clock) {
 	must(t, db.UpdateSession(as(t.Context()), loggedOut.ID, revoke))
 	bound := newSession("diku", alice, c.Now())
 	bound.ID, bound.Device, bound.Client, bound.LoginAddress = token.SessionID{0xff}, [32]byte{1, 31: 0xff}, session.ClientAPI, "2001:db8::1"
+	bound.Scope, bound.Confirm = "orders.item.get users.item.get", token.ConfirmKey("0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I")
 	must(t, db.CreateSession(t.Context(), bound, 0))
 	if got, err := db.Session(t.Context(), ended.ID); err != nil || got.RevokedWhy != session.RevokedByAdmin {
 		t.Fatalf("%+v, %v", got, err)

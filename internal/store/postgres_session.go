@@ -36,7 +36,7 @@ func scanRow(row pgx.CollectableRow, r *pgRow, more ...any) error {
 	var tenantEpoch, userEpoch, created, expiry int64
 	err := row.Scan(append([]any{
 		&r.seq, &id, &r.Tenant, &r.UserID, &r.Username, &name, &secret, &device, &tenantEpoch, &userEpoch,
-		&created, &expiry, &r.LoginAddress, &r.UserAgent, &encoded, &r.RevokedWhy, &r.RevokedBy,
+		&created, &expiry, &r.LoginAddress, &r.UserAgent, &encoded, &r.RevokedWhy, &r.RevokedBy, &r.Scope, &r.Confirm,
 	}, more...)...)
 	if err != nil {
 		return err
@@ -67,8 +67,8 @@ const (
 			UNION SELECT $4::bytea)) ORDER BY id FOR UPDATE`
 
 	pgInsertSession = `INSERT INTO sessions (id, created_at, absolute_expiry, tenant_epoch, user_epoch, struck_at, ended_at,
-		tenant, user_id, username, client, secret, device, login_address, user_agent, ended_why, ended_by, state)
-		VALUES ($1, $2, $3, $4, $5, 0, 0, $6, $7, $8, $9, $10, $11, $12, $13, '', '', $14)`
+		tenant, user_id, username, client, secret, device, login_address, user_agent, ended_why, ended_by, state, scope, confirm)
+		VALUES ($1, $2, $3, $4, $5, 0, 0, $6, $7, $8, $9, $10, $11, $12, $13, '', '', $14, $15, $16)`
 
 	pgUpdateStates = `UPDATE sessions SET state = new.state
 		FROM unnest($1::bytea[], $2::bytea[]) AS new (id, state) WHERE sessions.id = new.id`
@@ -193,7 +193,7 @@ func (t *pgTx) insertSession(one *session.Session, tenantEpoch, userEpoch uint64
 	}
 	b := encodeState(one)
 	t.later(pgInsertSession, one.ID[:], micro(one.CreatedAt), micro(one.AbsoluteExpiry), int64(tenantEpoch), int64(userEpoch),
-		one.Tenant, one.UserID, one.Username, one.Client, one.Secret[:], device, one.LoginAddress, one.UserAgent, b[:])
+		one.Tenant, one.UserID, one.Username, one.Client, one.Secret[:], device, one.LoginAddress, one.UserAgent, b[:], one.Scope, string(one.Confirm))
 }
 
 func sameLogin(known *pgRow, one *session.Session) error {

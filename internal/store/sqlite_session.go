@@ -12,7 +12,7 @@ import (
 )
 
 const sessionColumns = `seq, id, tenant, user_id, username, client, secret, device, tenant_epoch, user_epoch,
-	created_at, absolute_expiry, login_address, user_agent, state, ended_why, ended_by`
+	created_at, absolute_expiry, login_address, user_agent, state, ended_why, ended_by, scope, confirm`
 
 func scanSession(stmt *sqlite.Stmt, r *row) error {
 	r.seq = stmt.ColumnInt64(0)
@@ -31,6 +31,8 @@ func scanSession(stmt *sqlite.Stmt, r *row) error {
 	r.UserAgent = stmt.ColumnText(13)
 	r.RevokedWhy = session.Reason(stmt.ColumnText(15))
 	r.RevokedBy = stmt.ColumnText(16)
+	r.Scope = stmt.ColumnText(17)
+	r.Confirm = token.Confirmation(stmt.ColumnText(18))
 	var b state
 	return decodeState(&b, stmt.ColumnBytes(14, b[:]), &r.Session)
 }
@@ -64,8 +66,9 @@ func (s *SQLite) Session(ctx context.Context, id token.SessionID) (*session.Sess
 
 const (
 	insertSession = `INSERT INTO sessions (id, tenant, user_id, username, client, secret, device, tenant_epoch,
-		user_epoch, created_at, absolute_expiry, login_address, user_agent, state, struck_at, ended_at, ended_why, ended_by)
-		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 0, 0, '', '')`
+		user_epoch, created_at, absolute_expiry, login_address, user_agent, state, scope, confirm,
+		struck_at, ended_at, ended_why, ended_by)
+		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, 0, 0, '', '')`
 	updateState = `UPDATE sessions SET state = ?2 WHERE seq = ?1`
 	// updateSession is for the rare changes that indexes follow.
 	updateSession = `UPDATE sessions SET state = ?2, struck_at = ?3, ended_at = ?4, ended_why = ?5, ended_by = ?6, tenant_epoch = ?7
@@ -93,7 +96,7 @@ func (t *tx) createSession(ctx context.Context, one *session.Session, limit int,
 		device = nil
 	}
 	err = t.exec(insertSession, one.ID[:], one.Tenant, one.UserID, one.Username, one.Client, one.Secret[:], device,
-		one.TenantEpoch, userEpoch, micro(one.CreatedAt), micro(one.AbsoluteExpiry), one.LoginAddress, one.UserAgent, b[:])
+		one.TenantEpoch, userEpoch, micro(one.CreatedAt), micro(one.AbsoluteExpiry), one.LoginAddress, one.UserAgent, b[:], one.Scope, string(one.Confirm))
 	if err != nil {
 		return err
 	}

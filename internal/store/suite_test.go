@@ -80,7 +80,7 @@ func onPostgres(pooled bool) engine {
 const emptied = `DELETE FROM sessions; DELETE FROM events; DELETE FROM changes; DELETE FROM nodes; DELETE FROM keys;
 	DELETE FROM epochs; DELETE FROM instances; DELETE FROM enabled_modules; DELETE FROM modules;
 	DELETE FROM api_keys; DELETE FROM event_chain; DELETE FROM event_checkpoints; DELETE FROM event_sinks;
-	DELETE FROM event_dead_letters; DELETE FROM usage; DELETE FROM tenants; UPDATE feed SET seq = 0; DELETE FROM marks WHERE NOT own; UPDATE marks SET n = 1, at = 0;
+	DELETE FROM event_dead_letters; DELETE FROM usage; DELETE FROM spent; DELETE FROM tenants; UPDATE feed SET seq = 0; DELETE FROM marks WHERE NOT own; UPDATE marks SET n = 1, at = 0;
 	UPDATE adoption SET epoch = 0, since = 0, until = 0;
 	INSERT INTO tenants VALUES ('supertenant', 'supertenant', 'owns the gateway itself', 0)`
 

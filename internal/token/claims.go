@@ -64,6 +64,11 @@ type Claims struct {
 	// RequestID is needed in module tokens: it tells in logs which request of
 	// the outside a call belongs to.
 	RequestID string
+	// Scope (RFC 9068 section 2.2.3, optional, unknown to dummy tokens) is what the token has of its client's scopes; empty for all of them.
+	Scope string
+	// Confirm (optional, only in access and elevated tokens) is the key that
+	// whoever shows the token must prove to hold.
+	Confirm Confirmation
 	// ID is the jti of access and elevated tokens; Mint draws one if empty.
 	ID string
 	// IssuedAt, Expires and AuthTime (when the user logged in, optional, only
@@ -93,6 +98,11 @@ type wireClaims struct {
 	ClientID    string   `json:"client_id"`
 	AuthTime    int64    `json:"auth_time"`
 	RequestID   string   `json:"rid"`
+	Scope       string   `json:"scope"`
+	Confirm     struct {
+		Key         string `json:"jkt"`
+		Certificate string `json:"x5t#S256"`
+	} `json:"cnf"`
 }
 
 // errPayload is a payload that is not written as Mint writes it: a claim is
@@ -112,7 +122,7 @@ func parseClaims(payload []byte) (Claims, error) {
 		Kind: w.Type, Issuer: w.Issuer, Audience: w.Audience,
 		Tenant: w.Tenant, Subject: w.Subject, UserID: w.UserID, ClientID: w.ClientID, Module: w.Module,
 		Gen: w.Gen, TenantEpoch: w.TenantEpoch, UserEpoch: w.UserEpoch,
-		Permissions: w.Extra, RequestID: w.RequestID, ID: w.ID,
+		Permissions: w.Extra, RequestID: w.RequestID, ID: w.ID, Scope: w.Scope,
 		IssuedAt: time.Unix(w.IssuedAt, 0).UTC(), Expires: time.Unix(w.Expires, 0).UTC(),
 	}
 	if c.Kind == KindElevated {
@@ -120,6 +130,12 @@ func parseClaims(payload []byte) (Claims, error) {
 	}
 	if w.AuthTime != 0 {
 		c.AuthTime = time.Unix(w.AuthTime, 0).UTC()
+	}
+	switch {
+	case w.Confirm.Key != "":
+		c.Confirm = ConfirmKey(w.Confirm.Key)
+	case w.Confirm.Certificate != "":
+		c.Confirm = ConfirmCertificate(w.Confirm.Certificate)
 	}
 	if w.Session != "" {
 		var err error
@@ -191,11 +207,18 @@ func (c *Claims) appendTo(dst []byte) ([]byte, error) {
 		if !c.AuthTime.IsZero() {
 			o.seconds(`,"auth_time":`, c.AuthTime)
 		}
+		if c.Scope != "" {
+			o.string(`,"scope":`, c.Scope)
+		}
+		o.confirm(c.Confirm)
 		if c.Kind == KindElevated {
 			o.list(`,"elevated_permissions":`, c.Permissions)
 		}
 	case KindModule:
 		o.string(`,"module":`, c.Module)
+		if c.Scope != "" {
+			o.string(`,"scope":`, c.Scope)
+		}
 		if c.UserID != "" {
 			o.string(`,"user_id":`, c.UserID)
 		}
@@ -253,6 +276,16 @@ func (o *object) session(id SessionID) {
 	o.text = append(o.text, `,"sid":"`...)
 	o.text = append(o.text, text[:]...)
 	o.text = append(o.text, '"')
+}
+
+func (o *object) confirm(c Confirmation) {
+	if key, ok := c.Key(); ok {
+		o.string(`,"cnf":{"jkt":`, key)
+		o.text = append(o.text, '}')
+	} else if certificate, ok := c.Certificate(); ok {
+		o.string(`,"cnf":{"x5t#S256":`, certificate)
+		o.text = append(o.text, '}')
+	}
 }
 
 func (o *object) list(name string, values []string) {

@@ -40,6 +40,10 @@ func TestAnyClaimsComeBackAsMinted(t *testing.T) {
 		}
 		if c.Kind == KindAccess || c.Kind == KindElevated {
 			c.Gen = rapid.Uint64().Draw(t, "gen")
+			c.Confirm = rapid.SampledFrom([]Confirmation{"", ConfirmKey(text.Draw(t, "thumbprint")), ConfirmCertificate(text.Draw(t, "hash"))}).Draw(t, "cnf")
+		}
+		if c.Kind != KindDummy {
+			c.Scope = rapid.OneOf(rapid.Just(""), text).Draw(t, "scope")
 		}
 		s, err := b.Mint(c)
 		if err != nil {
