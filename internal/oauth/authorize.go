@@ -60,7 +60,11 @@ func (h *Handler) authorize(w http.ResponseWriter, r *http.Request) {
 		h.show(w, http.StatusBadRequest, page{Fatal: fatal})
 		return
 	}
-	if no := a.check(form); no != nil {
+	no := a.check(form)
+	if no == nil {
+		no = h.narrow(r, a)
+	}
+	if no != nil {
 		h.back(w, r, a, url.Values{"error": {no.Code}, "error_description": {no.Description}})
 		return
 	}
@@ -87,7 +91,6 @@ func (h *Handler) asks(form url.Values) (*asked, string) {
 
 // check is what the client is told of, at its redirect URI.
 func (a *asked) check(form url.Values) *refusal {
-	var no *refusal
 	switch {
 	case form.Get("response_type") != "code":
 		return refused("unsupported_response_type", "only code")
@@ -101,9 +104,20 @@ func (a *asked) check(form url.Values) *refusal {
 		return invalid("only response_mode query")
 	case form.Get("prompt") == "none":
 		return refused("login_required", "every login asks for the password")
-	case errors.As(within(a.client, a.scope), &no):
-		return no
 	}
+	return nil
+}
+
+// narrow makes of the scope that was asked for the one that is given.
+func (h *Handler) narrow(r *http.Request, a *asked) *refusal {
+	scope, err := h.Sessions.Narrow(r.Context(), a.client, "", a.scope)
+	switch {
+	case errors.Is(err, session.ErrScope):
+		return errScope
+	case err != nil:
+		return refused("temporarily_unavailable", "try again")
+	}
+	a.scope = scope
 	return nil
 }
 
@@ -113,7 +127,7 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request, a *asked, form u
 		h.ask(w, http.StatusUnprocessableEntity, a, form, name, "Enter your user name and your password.")
 		return
 	}
-	code, err := h.Sessions.Authorize(r.Context(), session.LoginRequest{Tenant: a.client.Tenant, Username: name, Password: password},
+	code, err := h.Sessions.Authorize(r.Context(), session.LoginRequest{Tenant: a.client.Tenant, Username: name, Password: password, Scope: a.scope},
 		session.CodeBound{Client: a.client.ID, Redirect: a.redirect, Challenge: a.challenge})
 	var limited *session.Limited
 	switch {

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 
 	"github.com/go-json-experiment/json"
 
@@ -36,6 +35,8 @@ func invalid(description string) *refusal {
 func refused(code, description string) *refusal {
 	return &refusal{status: http.StatusBadRequest, Code: code, Description: description}
 }
+
+var errScope = refused("invalid_scope", "it is wider than what was granted")
 
 // errClient says nothing about what was wrong: which clients exist is not told.
 var errClient = &refusal{status: http.StatusUnauthorized, Code: "invalid_client", Description: "client authentication failed"}
@@ -130,6 +131,8 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	var no *session.Refused
 	switch {
 	case errors.As(err, &known):
+	case errors.Is(err, session.ErrScope):
+		known = errScope
 	case errors.As(err, &no):
 		known = refused("invalid_grant", "the token or code is not accepted")
 		if no.Final {
@@ -161,19 +164,4 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 	w.WriteHeader(status)
 	_, _ = w.Write(text) // whoever asked is gone
-}
-
-// within is whether all of the scopes that are asked for are the client's. The
-// answer always has the client's whole scope, and says so (RFC 6749 section 3.3).
-func within(c *session.Client, asked string) error {
-	for _, scope := range strings.Fields(asked) {
-		found := false
-		for _, own := range c.Scopes {
-			found = found || own == scope
-		}
-		if !found {
-			return refused("invalid_scope", "the client does not have a scope that it asks for")
-		}
-	}
-	return nil
 }

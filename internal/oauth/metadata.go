@@ -43,7 +43,7 @@ func (h *Handler) metadata(w http.ResponseWriter, r *http.Request) {
 		"jwks_uri":                                       h.Base + "/.well-known/jwks.json",
 		"response_types_supported":                       []string{"code"},
 		"response_modes_supported":                       []string{"query"},
-		"grant_types_supported":                          []string{session.GrantCode, session.GrantRefresh, session.GrantCredentials},
+		"grant_types_supported":                          session.Grants,
 		"code_challenge_methods_supported":               []string{"S256"},
 		"token_endpoint_auth_methods_supported":          append(ways, "none"),
 		"revocation_endpoint_auth_methods_supported":     append(ways, "none"),

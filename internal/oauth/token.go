@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/session"
@@ -17,6 +17,7 @@ import (
 // answer is a success of RFC 6749 section 5.1.
 type answer struct {
 	AccessToken  string `json:"access_token"`
+	IssuedType   string `json:"issued_token_type,omitzero"` // RFC 8693
 	TokenType    string `json:"token_type"`
 	ExpiresIn    int64  `json:"expires_in"`
 	RefreshToken string `json:"refresh_token,omitzero"`
@@ -38,10 +39,15 @@ func (h *Handler) token(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	issuedType := ""
+	if form.Get("grant_type") == session.GrantExchange {
+		issuedType = tokenTypeAccess
+	}
 	writeJSON(w, http.StatusOK, answer{
+		IssuedType:  issuedType,
 		AccessToken: tokens.Access, TokenType: "Bearer", RefreshToken: tokens.Refresh,
 		// Rounded down, so that nobody uses a token a moment after its end.
-		ExpiresIn: int64(tokens.AccessExpires.Sub(tokens.Issued) / time.Second), Scope: strings.Join(c.Scopes, " "),
+		ExpiresIn: int64(tokens.AccessExpires.Sub(tokens.Issued) / time.Second), Scope: tokens.Scope,
 	})
 	return nil
 }
@@ -51,30 +57,34 @@ func (h *Handler) grant(r *http.Request, c *session.Client, form url.Values) (*s
 	switch grant {
 	case "":
 		return nil, invalid("grant_type is missing")
-	case session.GrantCode, session.GrantRefresh, session.GrantCredentials:
 	default:
-		return nil, refused("unsupported_grant_type", "")
+		if !slices.Contains(session.Grants, grant) {
+			return nil, refused("unsupported_grant_type", "")
+		}
 	}
 	if !c.May(grant) {
 		return nil, refused("unauthorized_client", "the client may not use this grant")
 	}
-	if err := within(c, form.Get("scope")); err != nil {
-		return nil, err
-	}
 	switch grant {
 	case session.GrantCode:
 		return h.redeem(r, c, form)
+	case session.GrantExchange:
+		return h.exchange(r, c, form)
 	case session.GrantRefresh:
 		if form.Get("refresh_token") == "" {
 			return nil, invalid("refresh_token is missing")
 		}
-		req := session.RefreshRequest{Token: form.Get("refresh_token"), Client: c.ID}
+		req := session.RefreshRequest{Token: form.Get("refresh_token"), Client: c.ID, Scope: form.Get("scope")}
 		if heal := form.Get("heal"); heal != "" {
 			req.Heals = []string{heal}
 		}
 		return h.Sessions.Refresh(r.Context(), req)
 	}
-	tokens, err := h.Sessions.ClientTokens(r.Context(), c)
+	scope, err := h.Sessions.Narrow(r.Context(), c, "", form.Get("scope"))
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := h.Sessions.ClientTokens(r.Context(), c, scope)
 	if errors.Is(err, session.ErrNotFound) {
 		return nil, refused("unauthorized_client", "the client's user does not exist or is not active")
 	}
@@ -173,9 +183,7 @@ func (h *Handler) introspect(w http.ResponseWriter, r *http.Request) error {
 		Tenant: claims.Tenant, Issuer: claims.Issuer, Audience: claims.Audience, ID: claims.ID,
 		Expires: claims.Expires.Unix(), IssuedAt: claims.IssuedAt.Unix(),
 	}
-	if of, registered := h.Sessions.Clients[claims.ClientID]; registered {
-		all.Scope = strings.Join(of.Scopes, " ")
-	}
+	all.Scope = h.Sessions.ScopeOf(claims.ClientID, claims.Scope)
 	writeJSON(w, http.StatusOK, all)
 	return nil
 }

@@ -89,9 +89,9 @@ func (s *Service) Redeem(ctx context.Context, raw string, bound CodeBound) (*Tok
 	return s.issue(&row, s.Policies.For(row.Tenant, row.Client, row.UserID), row.RotatedAt, true)
 }
 
-// ClientTokens gives a client an access token of the user it stands for, and no
-// refresh token: it can ask again.
-func (s *Service) ClientTokens(ctx context.Context, c *Client) (*Tokens, error) {
+// ClientTokens gives a client an access token of the user it stands for, with
+// some of its scope, and no refresh token: it can ask again.
+func (s *Service) ClientTokens(ctx context.Context, c *Client, scope string) (*Tokens, error) {
 	epoch := s.memory.epoch(c.Tenant, c.User)
 	user, known, err := s.find(ctx, c.Tenant, "", c.User)
 	switch {
@@ -100,7 +100,7 @@ func (s *Service) ClientTokens(ctx context.Context, c *Client) (*Tokens, error) 
 	case !known || !user.Active:
 		return nil, ErrNotFound
 	}
-	tokens, err := s.create(ctx, proven{user, epoch}, LoginRequest{Client: c.ID})
+	tokens, err := s.create(ctx, proven{user, epoch}, LoginRequest{Client: c.ID, Scope: scope})
 	s.Observe.LoggedIn(loginResult(err))
 	if err != nil {
 		return nil, err

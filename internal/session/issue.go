@@ -12,6 +12,7 @@ import (
 func (s *Service) issue(row *Session, policy Policy, now time.Time, refresh bool) (*Tokens, error) {
 	t := &Tokens{
 		Session: row.ID, Tenant: row.Tenant, UserID: row.UserID, Username: row.Username, Issued: now,
+		Scope:          s.ScopeOf(row.Client, row.Scope),
 		RefreshExpires: row.Expires(policy.Idle, row.AbsoluteExpiry).Truncate(time.Second),
 		AccessExpires:  accessExpiry(policy, row.AbsoluteExpiry, now),
 	}

@@ -261,26 +261,38 @@ func (s *Service) Elevate(ctx context.Context, c *Caller, password string, permi
 	if len(permissions) == 0 || len(permissions) > 50 {
 		return nil, fmt.Errorf("%w: name 1 to 50 permissions", ErrInvalid)
 	}
-	user, err := s.prove(ctx, c.Claims.Tenant, "", c.Claims.UserID, password)
-	if err != nil {
+	if _, err := s.prove(ctx, c.Claims.Tenant, "", c.Claims.UserID, password); err != nil {
 		return nil, err
 	}
-	row := &Session{ID: c.Claims.Session, Tenant: user.Tenant, UserID: user.ID}
+	claims := c.Claims
+	claims.AuthTime = s.Now()
+	return s.raise(ctx, &claims, c.Access, permissions)
+}
+
+// raise gives raised scope to whoever proved at claims.AuthTime who he is. Its
+// time counts from there.
+func (s *Service) raise(ctx context.Context, claims *token.Claims, access *directory.Access, permissions []string) (*Tokens, error) {
+	row := &Session{ID: claims.Session, Tenant: claims.Tenant, UserID: claims.UserID}
 	for _, p := range permissions {
-		if !c.Access.Elevated.Has(p) && !c.Access.Ordinary.Has(p) {
+		if !access.Elevated.Has(p) && !access.Ordinary.Has(p) {
 			s.append(ctx, event(ctx, audit.ElevationFailed, row, "a permission was asked for that the user does not have"))
 			return nil, fmt.Errorf("%w: a permission was asked for that the user does not have", ErrForbidden)
 		}
 	}
-	now, policy := s.Now(), s.Policies.For(user.Tenant, c.Claims.ClientID, user.ID)
+	now, policy := s.Now(), s.Policies.For(claims.Tenant, claims.ClientID, claims.UserID)
 	t := &Tokens{
-		Session: row.ID, Tenant: user.Tenant, UserID: user.ID, Username: user.Username, Issued: now,
-		AccessExpires: now.Add(min(policy.ElevatedTTL, longestElevated)).Truncate(time.Second),
+		Session: row.ID, Tenant: claims.Tenant, UserID: claims.UserID, Username: claims.Subject, Issued: now,
+		AccessExpires: claims.AuthTime.Add(min(policy.ElevatedTTL, longestElevated)).Truncate(time.Second),
+		Scope:         strings.Join(permissions, " "),
 	}
-	claims := c.Claims
-	claims.Kind, claims.Permissions, claims.ID = token.KindElevated, permissions, ""
-	claims.IssuedAt, claims.Expires, claims.AuthTime = now, t.AccessExpires, now
-	if t.Access, err = s.Tokens.Mint(claims); err != nil {
+	if !t.AccessExpires.After(now) {
+		return nil, ErrProofOld
+	}
+	raised := *claims
+	raised.Kind, raised.Permissions, raised.ID = token.KindElevated, permissions, ""
+	raised.IssuedAt, raised.Expires = now, t.AccessExpires
+	var err error
+	if t.Access, err = s.Tokens.Mint(raised); err != nil {
 		return nil, err
 	}
 	if err := s.Events.AppendEvents(ctx, event(ctx, audit.Elevated, row, "for "+strings.Join(permissions, ", "))); err != nil {

@@ -24,7 +24,11 @@ const (
 	GrantCode        = "authorization_code"
 	GrantRefresh     = "refresh_token"
 	GrantCredentials = "client_credentials"
+	GrantExchange    = "urn:ietf:params:oauth:grant-type:token-exchange" // RFC 8693
 )
+
+// Grants are all of them.
+var Grants = []string{GrantCode, GrantRefresh, GrantCredentials, GrantExchange}
 
 // Client is a program that gets tokens by OAuth. Its tags are for the
 // configuration.
@@ -102,7 +106,7 @@ func (c *Client) Check() error {
 	bad(c.May(GrantCredentials) && c.Public(), "secret_hash: client_credentials needs a secret")
 	bad(c.Introspect && c.Public(), "secret_hash: introspect needs a secret")
 	for _, grant := range c.Grants {
-		bad(!slices.Contains([]string{GrantCode, GrantRefresh, GrantCredentials}, grant), "grants: authorization_code, refresh_token or client_credentials")
+		bad(!slices.Contains(Grants, grant), "grants: one of "+strings.Join(Grants, ", "))
 	}
 	bad(!c.Public() && !secretHash.MatchString(c.SecretHash), "secret_hash: what `counterfoil client secret` prints")
 	bad(c.Tenant == "", "tenant: is needed")

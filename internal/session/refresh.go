@@ -27,6 +27,9 @@ type RefreshRequest struct {
 	// Client is the client of OAuth that presents the token, after it proved who
 	// it is; empty at FOLIO's own endpoints.
 	Client string
+	// Scope is what the access token is to have of the session's scope; empty is
+	// all of it.
+	Scope string
 }
 
 // Tokens is what a login or a refresh gives.
@@ -40,6 +43,8 @@ type Tokens struct {
 	RefreshExpires time.Time
 	// Device is a new device cookie to set, empty for none.
 	Device string
+	// Scope is the access token's; empty where there is no client that has one.
+	Scope string
 	// Issued is the instant from which all lifetimes count.
 	Issued time.Time
 }
@@ -69,7 +74,7 @@ func (r *Refused) Error() string { return "refresh refused" }
 
 // Refresh decides about a refresh token and gives tokens, or *Refused, or
 // ErrUnavailable, in which case nothing has changed that a retry would not
-// survive. A refresh with an authentic token is never rate-limited.
+// survive; ErrScope uses nothing up. A refresh with an authentic token is never rate-limited.
 func (s *Service) Refresh(ctx context.Context, req RefreshRequest) (*Tokens, error) {
 	opened, err := s.Tokens.OpenRefresh(req.Token)
 	if err != nil && s.Old != nil {
@@ -80,11 +85,19 @@ func (s *Service) Refresh(ctx context.Context, req RefreshRequest) (*Tokens, err
 		return nil, &Refused{}
 	}
 	d := decision{service: s, req: &req, opened: opened, actor: audit.ActorFrom(ctx)}
-	err = s.retry(ctx, func() error { return d.commit(ctx) })
+	err = s.retry(ctx, func() (err error) {
+		if d.scope, err = s.narrowed(ctx, &req, opened.Session); err != nil {
+			return err
+		}
+		return d.commit(ctx)
+	})
 	switch {
 	case errors.Is(err, ErrNotFound):
 		s.Observe.Refreshed("unknown")
 		return nil, &Refused{Final: true}
+	case errors.Is(err, ErrScope):
+		s.Observe.Refreshed("scope")
+		return nil, err
 	case err != nil:
 		s.Observe.Refreshed("unavailable")
 		return nil, err
@@ -99,6 +112,8 @@ type decision struct {
 	req     *RefreshRequest
 	opened  token.Refresh
 	actor   *audit.Actor
+	// scope is the access token's, empty for the session's.
+	scope string
 
 	row     Session
 	policy  Policy
@@ -367,6 +382,9 @@ func (d *decision) answer() (*Tokens, error) {
 		s.strikes.disarm(d.row.ID)
 	}
 	keepCookie := v.Outcome == Floored && d.req.Browser
+	if d.scope != "" {
+		d.row.Scope = d.scope
+	}
 	return s.issue(&d.row, d.policy, d.now, !keepCookie)
 }
 

@@ -7,9 +7,8 @@ import (
 	"github.com/counterfoil/counterfoil/internal/token"
 )
 
-// ACRElevated is the authentication context (RFC 9470) of a token from
-// POST /authn/elevate: the password was given for the permissions that it names.
-const ACRElevated = "urn:counterfoil:acr:elevated"
+// ACRElevated is what a policy names to ask for raised scope.
+const ACRElevated = token.ACRElevated
 
 // StepUp is what it takes to use a permission, beside having it.
 type StepUp struct {

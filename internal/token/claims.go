@@ -27,6 +27,10 @@ const (
 	KindDummy Kind = "dummy-expiring"
 )
 
+// ACRElevated is the authentication context (RFC 9470) of elevated tokens: the
+// user proved anew who he is, for the permissions that they name.
+const ACRElevated = "urn:counterfoil:acr:elevated"
+
 // Claims are the content of a JWT of any kind. Kind decides which fields are
 // written and which must be set; a field that the kind does not know is not
 // written, and a token that carries it is refused. Every kind needs Tenant,
@@ -99,6 +103,7 @@ type wireClaims struct {
 	AuthTime    int64    `json:"auth_time"`
 	RequestID   string   `json:"rid"`
 	Scope       string   `json:"scope"`
+	ACR         string   `json:"acr"`
 	Confirm     struct {
 		Key         string `json:"jkt"`
 		Certificate string `json:"x5t#S256"`
@@ -212,6 +217,7 @@ func (c *Claims) appendTo(dst []byte) ([]byte, error) {
 		}
 		o.confirm(c.Confirm)
 		if c.Kind == KindElevated {
+			o.text = append(o.text, `,"acr":"`+ACRElevated+`"`...)
 			o.list(`,"elevated_permissions":`, c.Permissions)
 		}
 	case KindModule:

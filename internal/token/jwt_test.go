@@ -70,7 +70,7 @@ func TestPayloadsCarryTheClaimsOfFOLIO(t *testing.T) {
 		claims                  Claims
 	}{
 		{"access", "at+jwt", "EdDSA", `{` + common + user + login + `"type":"access"}`, claims(KindAccess)},
-		{"elevated", "counterfoil-elevated+jwt", "EdDSA", `{` + common + user + login + `"type":"elevated","elevated_permissions":["users.item.delete"]}`, claims(KindElevated)},
+		{"elevated", "counterfoil-elevated+jwt", "EdDSA", `{` + common + user + login + `"type":"elevated","acr":"urn:counterfoil:acr:elevated","elevated_permissions":["users.item.delete"]}`, claims(KindElevated)},
 		{"module", "folio-module+jwt", "HS256", `{` + common + user + `"type":"module","module":"mod-users-19.4.0","rid":"123456/users","extra_permissions":["perms.users.get"]}`, claims(KindModule)},
 		{"module without user", "folio-module+jwt", "HS256", `{` + common + `"sub":"diku_admin","ue":0,"type":"module","module":"mod-users-19.4.0","rid":"123456/users","extra_permissions":[]}`, bare},
 		{"dummy", "folio-dummy+jwt", "HS256", `{` + common + `"type":"dummy-expiring","sub":"UNDEFINED_USER__5b9c","dummy":true,"extra_permissions":["users-bl.password-reset-link.validate"]}`, claims(KindDummy)},
