@@ -129,22 +129,29 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request, a *asked, form u
 	}
 	code, err := h.Sessions.Authorize(r.Context(), session.LoginRequest{Tenant: a.client.Tenant, Username: name, Password: password, Scope: a.scope},
 		session.CodeBound{Client: a.client.ID, Redirect: a.redirect, Challenge: a.challenge})
+	if err == nil {
+		h.back(w, r, a, url.Values{"code": {code}})
+		return
+	}
+	status, fault := h.loginFault(r, err)
+	h.ask(w, status, a, form, name, fault)
+}
+
+// loginFault is what a login that failed says to the person.
+func (h *Handler) loginFault(r *http.Request, err error) (status int, fault string) {
 	var limited *session.Limited
 	switch {
-	case err == nil:
-		h.back(w, r, a, url.Values{"code": {code}})
 	case errors.Is(err, session.ErrCredentials):
-		h.ask(w, http.StatusUnprocessableEntity, a, form, name, "Wrong user name or password, or the account is blocked.")
+		return http.StatusUnprocessableEntity, "Wrong user name or password, or the account is blocked."
 	case errors.As(err, &limited):
-		h.ask(w, http.StatusTooManyRequests, a, form, name, "Too many failed logins. Wait a little and try again.")
+		return http.StatusTooManyRequests, "Too many failed attempts. Wait a little and try again."
 	case errors.Is(err, session.ErrUnavailable), errors.Is(err, session.ErrBusy):
-		h.ask(w, http.StatusServiceUnavailable, a, form, name, "The service is busy. Try again.")
-	default:
-		if h.Log != nil {
-			h.Log.ErrorContext(r.Context(), "login failed", "error", err)
-		}
-		h.show(w, http.StatusInternalServerError, page{Fatal: "Something went wrong here. Try again later."})
+		return http.StatusServiceUnavailable, "The service is busy. Try again."
 	}
+	if h.Log != nil {
+		h.Log.ErrorContext(r.Context(), "login failed", "error", err)
+	}
+	return http.StatusInternalServerError, "Something went wrong here. Try again later."
 }
 
 // back sends the browser to the client: 303, so that the password is not sent

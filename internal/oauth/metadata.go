@@ -14,6 +14,8 @@ const (
 	tokenPath      = "/oauth2/token"
 	revokePath     = "/oauth2/revoke"
 	introspectPath = "/oauth2/introspect"
+	deviceAskPath  = "/oauth2/device_authorization"
+	devicePath     = "/oauth2/device"
 	metadataPath   = "/.well-known/oauth-authorization-server"
 )
 
@@ -40,6 +42,7 @@ func (h *Handler) metadata(w http.ResponseWriter, r *http.Request) {
 		"token_endpoint":                                 h.Base + tokenPath,
 		"revocation_endpoint":                            h.Base + revokePath,
 		"introspection_endpoint":                         h.Base + introspectPath,
+		"device_authorization_endpoint":                  h.Base + deviceAskPath,
 		"jwks_uri":                                       h.Base + "/.well-known/jwks.json",
 		"response_types_supported":                       []string{"code"},
 		"response_modes_supported":                       []string{"query"},

@@ -53,6 +53,8 @@ func (h *Handler) Mount(mux *http.ServeMux) {
 	mux.Handle(tokenPath, h.endpoint(h.token))
 	mux.Handle(revokePath, h.endpoint(h.revoke))
 	mux.Handle(introspectPath, h.endpoint(h.introspect))
+	mux.Handle(deviceAskPath, h.endpoint(h.askForDevice))
+	mux.HandleFunc(devicePath, h.device)
 }
 
 // jwks answers with the public keys. Caches may keep them for five minutes, or

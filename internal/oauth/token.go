@@ -70,6 +70,8 @@ func (h *Handler) grant(r *http.Request, c *session.Client, form url.Values) (*s
 		return h.redeem(r, c, form)
 	case session.GrantExchange:
 		return h.exchange(r, c, form)
+	case session.GrantDevice:
+		return h.deviceTokens(r, c, form)
 	case session.GrantRefresh:
 		if form.Get("refresh_token") == "" {
 			return nil, invalid("refresh_token is missing")

@@ -32,7 +32,11 @@ func (s *Service) Authorize(ctx context.Context, req LoginRequest, bound CodeBou
 	if err != nil {
 		return "", err
 	}
-	return s.Tokens.MintCode(row.Binding(), s.Now().Add(codeTTL), bound.Client, bound.Redirect, bound.Challenge), nil
+	return s.mintCode(row, bound), nil
+}
+
+func (s *Service) mintCode(row *Session, bound CodeBound) string {
+	return s.Tokens.MintCode(row.Binding(), s.Now().Add(codeTTL), bound.Client, bound.Redirect, bound.Challenge)
 }
 
 // Redeem gives tokens for a code, once, or *Refused. A code is used when its

@@ -25,10 +25,11 @@ const (
 	GrantRefresh     = "refresh_token"
 	GrantCredentials = "client_credentials"
 	GrantExchange    = "urn:ietf:params:oauth:grant-type:token-exchange" // RFC 8693
+	GrantDevice      = "urn:ietf:params:oauth:grant-type:device_code"    // RFC 8628
 )
 
 // Grants are all of them.
-var Grants = []string{GrantCode, GrantRefresh, GrantCredentials, GrantExchange}
+var Grants = []string{GrantCode, GrantRefresh, GrantCredentials, GrantDevice, GrantExchange}
 
 // Client is a program that gets tokens by OAuth. Its tags are for the
 // configuration.

@@ -44,6 +44,8 @@ type Service struct {
 	// Clients are the clients of OAuth by their ids. They do not change while the
 	// service runs.
 	Clients map[string]*Client
+	// Devices are those that wait to be let in.
+	Devices DeviceStore
 	// Rules are what a new password must keep.
 	Rules    credential.Rules
 	Limits   *credential.Regulator
@@ -69,6 +71,7 @@ type Service struct {
 	verified *lru.Cache[tokenHash, *verified]
 	alarmed  *lru.Cache[alarmKey, time.Time]
 	scopes   *lru.Cache[scopedKey, leftAccess]
+	codes    credential.Regulator
 	strikes  strikes
 	adoption atomic.Pointer[Adoption]
 
@@ -124,6 +127,8 @@ func (s *Service) Start(ctx context.Context) error {
 	}
 	s.alarmed, _ = lru.New[alarmKey, time.Time](10_000)
 	s.scopes, _ = lru.New[scopedKey, leftAccess](10_000)
+	// Whoever waits must not be kept out by those who guess elsewhere.
+	s.codes.User, s.codes.Tenant = credential.Limit{Burst: 10_000, Period: time.Hour}, credential.Limit{Burst: 10_000, Period: time.Hour}
 	if s.Trust == 0 {
 		s.Trust = DefaultTrust
 	}

@@ -31,6 +31,9 @@ func install(t *testing.T, db DB, c *clock) {
 	must(t, db.AppendEvents(as(t.Context()), audit.Event{
 		Kind: audit.LoginFailed, Tenant: "diku", UserID: bob, Reason: "wrong password", Detail: map[string]string{"left": "4", "ø": "<&>"},
 	}))
+	device := someDevice(7, c.Now())
+	device.Answer, device.Session = session.DeviceLetIn, token.SessionID{1, 0xab, 15: 1}
+	must(t, db.CreateDevice(t.Context(), device, 10))
 	installTrail(t, db, c)
 	must(t, db.AddUsage(t.Context(), kept(c.Now()), session.Usage{
 		Live: 3, Refreshes: 4, Retries: 5, LateRecoveries: 6, Superseded: 7, Reuse: 8, Logins: 9, LoginsFailed: 10, Ended: 11, Behind: 12 * time.Microsecond,
@@ -254,6 +257,9 @@ func inventory(t *testing.T, db DB) string {
 	each(t, instances, err, func(i directory.Instance) { tell("instance", i) })
 	keys, err := db.Keys(ctx)
 	each(t, keys, err, func(k token.StoredKey) { tell("key", k) })
+	if device, err := db.DeviceByCode(ctx, someDevice(7, time.Time{}).UserCode); err == nil {
+		tell("device", device)
+	}
 	apiKeys, err := db.APIKeys(ctx)
 	each(t, apiKeys, err, func(k apikey.Key) { tell("API key", k) })
 	epochs, err := db.Epochs(ctx, time.Time{})

@@ -66,7 +66,7 @@ func publicPostgres(err error) error {
 // ours is whether an error is already in the words of the contracts.
 func ours(err error) bool {
 	for _, known := range []error{
-		session.ErrNotFound, session.ErrUnavailable, session.ErrInvalid, directory.ErrExists, directory.ErrInvalid,
+		session.ErrNotFound, session.ErrUnavailable, session.ErrBusy, session.ErrInvalid, directory.ErrExists, directory.ErrInvalid,
 		session.ErrTurnedBack, errMisuse, errUnreadable, ErrSchema,
 	} {
 		if errors.Is(err, known) {

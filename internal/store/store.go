@@ -52,6 +52,7 @@ type DB interface {
 	session.EventStore
 	session.PolicyStore
 	session.APIKeyStore
+	session.DeviceStore
 	session.MovingStore
 	session.UsageStore
 	directory.Source
