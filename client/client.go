@@ -39,7 +39,8 @@
 //
 // [Password] is for Counterfoil. [FOLIOPassword] is for any FOLIO, where tokens
 // travel in cookies. [ClientCredentials] is for programs that act for no user,
-// at servers that know OAuth. A refresh token that was got elsewhere goes into
+// at servers that know OAuth. [Session.LogInDevice] is for programs whose user
+// logs in elsewhere. A refresh token that was got elsewhere goes into
 // Session.RefreshToken. [Login] is open for more.
 //
 // A password need not be in the program: [SecretStore] gets it at each login

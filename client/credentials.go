@@ -19,10 +19,7 @@ import (
 // the last one is nearly over. Logout forgets the token, which the server takes
 // until it ends.
 //
-// Counterfoil does not have that endpoint yet. Until it does, and at a plain
-// FOLIO, which has none either, this is a *SessionEnded that says 404. Servers
-// that have it: clienttest, and whatever answers as RFC 6749 wants in front of
-// a gateway that takes its tokens.
+// A plain FOLIO has no such endpoint: there it is a *SessionEnded that says 404.
 type ClientCredentials struct {
 	ClientID     string
 	ClientSecret string
@@ -55,16 +52,20 @@ func (c ClientCredentials) LogIn(ctx context.Context, g *Gateway) (*Tokens, erro
 	if err != nil || !a.ok() {
 		return Granted(a, err)
 	}
-	return a.bearer()
+	t, err := a.bearer()
+	if err == nil {
+		t.Refresh = "" // section 4.4.3: there should be none
+	}
+	return t, err
 }
 
-// bearer reads the answer of RFC 6749, section 5.1. A refresh token, which
-// should not be there, is ignored.
+// bearer reads the answer of RFC 6749, section 5.1.
 func (a *Answer) bearer() (*Tokens, error) {
 	var got struct {
-		AccessToken string `json:"access_token"`
-		TokenType   string `json:"token_type"`
-		ExpiresIn   int64  `json:"expires_in"`
+		AccessToken  string `json:"access_token"`
+		RefreshToken string `json:"refresh_token"`
+		TokenType    string `json:"token_type"`
+		ExpiresIn    int64  `json:"expires_in"`
 	}
 	switch err := json.Unmarshal(a.Body, &got); {
 	case err != nil || got.AccessToken == "":
@@ -72,7 +73,7 @@ func (a *Answer) bearer() (*Tokens, error) {
 	case !strings.EqualFold(got.TokenType, "bearer"):
 		return nil, &SessionEnded{ReasonCredentials, fmt.Errorf("%s gave a token of type %.20q, which this package cannot use", a.path, got.TokenType)}
 	}
-	t := &Tokens{Access: got.AccessToken, Received: a.sent}
+	t := &Tokens{Access: got.AccessToken, Refresh: got.RefreshToken, Received: a.sent}
 	if got.ExpiresIn > 0 {
 		const longest = 10 * 365 * 24 * 3600
 		t.Lifetime = certain(time.Duration(min(got.ExpiresIn, longest)) * time.Second)

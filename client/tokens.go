@@ -26,6 +26,9 @@ type Tokens struct {
 	Lifetime time.Duration `json:"lifetime,omitempty"`
 	// InCookie is whether Refresh travels as FOLIO's cookie, or in the body.
 	InCookie bool `json:"inCookie,omitempty"`
+	// Client is the client of OAuth that Refresh was given to; empty for FOLIO's
+	// own endpoints.
+	Client string `json:"client,omitempty"`
 	// Cookies are what else the server wants back on its own endpoints, such
 	// as the name that it gave to this device.
 	Cookies map[string]string `json:"cookies,omitempty"`

@@ -238,6 +238,9 @@ func (a *Answer) retryAfter() time.Duration {
 // refresh exchanges t for its successor. The error is *superseded or *refusal
 // if the server does not want to.
 func (g *Gateway) refresh(ctx context.Context, t *Tokens, heal string) (*Tokens, error) {
+	if t.Client != "" {
+		return g.refreshAsClient(ctx, t, heal)
+	}
 	cookies := maps.Clone(t.Cookies)
 	if cookies == nil {
 		cookies = map[string]string{}
@@ -294,6 +297,9 @@ func (g *Gateway) supersededBy(a *Answer) *superseded {
 // logout ends the session of t. The cookie, or the body, is never left out:
 // mod-login takes a logout without cookie for one of all sessions of the user.
 func (g *Gateway) logout(ctx context.Context, t *Tokens, alive bool) error {
+	if t.Client != "" {
+		return g.revokeAsClient(ctx, t)
+	}
 	cookies := maps.Clone(t.Cookies)
 	if cookies == nil {
 		cookies = map[string]string{}

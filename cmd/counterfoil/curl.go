@@ -37,6 +37,7 @@ type curlCommand struct {
 	Tenant       string   `help:"Tenant; else COUNTERFOIL_TENANT, else that of the saved session." placeholder:"TENANT"`
 	User         string   `help:"User name; else COUNTERFOIL_USER, else that of the saved session." placeholder:"NAME"`
 	PasswordFile string   `help:"File whose first line is the password, - for standard input; it is asked for at the terminal otherwise." type:"path" placeholder:"FILE"`
+	Device       string   `help:"Client of OAuth as which somebody lets this terminal in, in a browser elsewhere; in place of --user and a password." placeholder:"CLIENT"`
 	FOLIO        bool     `name:"folio" help:"Log in as at a plain FOLIO, with cookies. Not needed once logged in."`
 	Logout       bool     `help:"End the session and forget it."`
 	Args         []string `arg:"" optional:"" name:"curl" help:"Options and URLs as for curl; a URL may be a path at the gateway. Without any, log in and stop."`
@@ -83,7 +84,13 @@ func (c *curlCommand) named(p *program) (account, error) {
 		}
 		return flag
 	}
-	a := account{or(c.URL, "COUNTERFOIL_URL"), or(c.Tenant, "COUNTERFOIL_TENANT"), or(c.User, "COUNTERFOIL_USER")}
+	if c.Device != "" && c.User != "" {
+		return account{}, usageError("--device takes no --user: who lets it in is not known before")
+	}
+	a := account{or(c.URL, "COUNTERFOIL_URL"), or(c.Tenant, "COUNTERFOIL_TENANT"), or(c.User, "COUNTERFOIL_USER"), c.Device}
+	if c.Device != "" {
+		a.user = c.Device
+	}
 	if a.gateway == "" {
 		return a, nil
 	}
@@ -318,7 +325,7 @@ func remember(ctx context.Context, store client.FileStore, a account, why *clien
 	if err != nil || kept != nil {
 		return err
 	}
-	return store.Save(ctx, &client.Tokens{Gateway: a.gateway, Tenant: a.tenant, Account: a.user, Access: "ended", Lifetime: 1})
+	return store.Save(ctx, &client.Tokens{Gateway: a.gateway, Tenant: a.tenant, Account: a.user, Client: a.device, Access: "ended", Lifetime: 1})
 }
 
 // inherited are the pipes that a child process gets as /dev/fd/3 and so on.

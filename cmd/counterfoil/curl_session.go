@@ -19,7 +19,12 @@ import (
 )
 
 // account is whose session it is.
-type account struct{ gateway, tenant, user string }
+type account struct {
+	gateway, tenant, user string
+	// device is the client of OAuth that was let in, which is the user's name
+	// then; empty where a password is asked for.
+	device string
+}
 
 func (a account) String() string { return a.user + " (" + a.tenant + " at " + a.gateway + ")" }
 
@@ -73,7 +78,7 @@ func (dir sessionFiles) find(ctx context.Context, a account) ([]account, error) 
 		if kept == nil { // logged out meanwhile
 			continue
 		}
-		has := account{kept.Gateway, kept.Tenant, kept.Account}
+		has := account{kept.Gateway, kept.Tenant, kept.Account, kept.Client}
 		fits := func(asked, has string) bool { return asked == "" || asked == has }
 		if fits(a.gateway, has.gateway) && fits(a.tenant, has.tenant) && fits(a.user, has.user) {
 			list = append(list, has)
@@ -130,6 +135,9 @@ func (c *curlCommand) token(p *program, a account, store client.FileStore) (*cli
 		over = fmt.Sprintf("the session of %s is over (%s)", a, ended.Reason)
 		fmt.Fprintln(p.errors, "counterfoil:", over)
 	}
+	if a.device != "" {
+		return c.letIn(p, a, store)
+	}
 	password, err := c.password(p, a)
 	if err != nil {
 		return nil, "", fmt.Errorf("%s: %w", over, err)
@@ -149,6 +157,34 @@ func (c *curlCommand) token(p *program, a account, store client.FileStore) (*cli
 		fmt.Fprintln(p.errors, "counterfoil: logged in as", a)
 	}
 	return session, token, err
+}
+
+// letIn waits until somebody has let this terminal in from elsewhere.
+func (c *curlCommand) letIn(p *program, a account, store client.FileStore) (*client.Session, string, error) {
+	session := &client.Session{BaseURL: a.gateway, Tenant: a.tenant, Store: store, Login: letInOnce(a.device)}
+	err := session.LogInDevice(p.ctx, client.Device{ClientID: a.device, Show: func(code client.DeviceCode) {
+		fmt.Fprintf(p.errors, "counterfoil: open %s and type %s; waiting for %s\n", code.Page, code.UserCode, code.For)
+	}})
+	var ended *client.SessionEnded
+	if errors.As(err, &ended) {
+		return nil, "", fmt.Errorf("%s: %w", ended.Reason, ended.Err)
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	fmt.Fprintln(p.errors, "counterfoil: let in as", a)
+	token, err := session.TokenFor(p.ctx, longEnough)
+	return session, token, err
+}
+
+// letInOnce names the account of a session that somebody let in. It cannot begin
+// another one.
+type letInOnce string
+
+func (l letInOnce) Account() string { return string(l) }
+
+func (l letInOnce) LogIn(context.Context, *client.Gateway) (*client.Tokens, error) {
+	return nil, &client.SessionEnded{Reason: client.ReasonNoLogin, Err: errors.New("the session is over")}
 }
 
 // password reads the first line of --password-file, or asks at the terminal.

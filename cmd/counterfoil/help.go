@@ -286,7 +286,12 @@ gateway, with any of curl's options, and think of no token:
     counterfoil curl --url https://folio.example.org/okapi --tenant diku --user reader
     counterfoil curl '/users?limit=1'
     counterfoil curl -X POST --json @order.json /orders
+    counterfoil curl --url https://folio.example.org/okapi --tenant diku --device screen
     counterfoil curl --logout
+
+With --device no password is typed here: the command shows a code, and somebody
+lets it in on a page of the gateway, on a machine with a browser. The client must
+be registered with the grant for devices.
 
 Flags of counterfoil come first: from the first word that is none of them, all is
 curl's. With sessions of several users, tenants or gateways say each time whose,
