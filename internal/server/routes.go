@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/admin"
 	"github.com/counterfoil/counterfoil/internal/console"
 	"github.com/counterfoil/counterfoil/internal/folio"
 	"github.com/counterfoil/counterfoil/internal/gateway"
@@ -36,6 +37,7 @@ func (s *Server) openGateway(ctx context.Context) error {
 	if err := s.gateway.Reload(ctx); err != nil {
 		return err
 	}
+	s.admin.Explain = s.explainInJSON
 	if s.config.Modules == "" {
 		return nil
 	}
@@ -74,15 +76,15 @@ func (s *Server) mount() error {
 		}
 		return gateway.CORS(s.config.CORS.Origins, s.gateway.DelegatesCORS, s.gateway.CleanPath(s.gateway.PartnerRoutes(bodyWithin(bodyTime, mux))))
 	}
-	admin := s.insight()
-	admin.Handle("/_/", s.gateway.Management())
+	insight := s.insight()
+	insight.Handle("/_/", s.gateway.Management())
 	s.admin.Operator = s.gateway.Operator
-	s.admin.Mount(admin)
-	s.console().Mount(admin)
+	s.admin.Mount(insight)
+	s.console().Mount(insight)
 	s.handlers = map[string]*observed{
 		Public:   s.observe(Public, surface(false)),
 		Internal: s.observe(Internal, surface(true)),
-		Admin:    s.observe(Admin, bodyWithin(bodyTime, admin)),
+		Admin:    s.observe(Admin, bodyWithin(bodyTime, insight)),
 	}
 	return nil
 }
@@ -122,6 +124,16 @@ func (s *Server) explain(ctx context.Context, q console.Question) (console.Expla
 	x := console.Explanation{Status: told.Status}
 	for _, step := range told.Steps {
 		x.Steps = append(x.Steps, console.Step(step))
+	}
+	return x, err
+}
+
+// explainInJSON asks the gateway for the commands.
+func (s *Server) explainInJSON(ctx context.Context, q admin.Question) (admin.Explanation, error) {
+	told, err := s.gateway.Explain(ctx, gateway.Question(q))
+	x := admin.Explanation{Status: told.Status, Module: told.Module, Pattern: told.Pattern, Steps: []admin.Step{}}
+	for _, step := range told.Steps {
+		x.Steps = append(x.Steps, admin.Step(step))
 	}
 	return x, err
 }
