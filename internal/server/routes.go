@@ -154,7 +154,7 @@ func (s *Server) endpoints(prefix string) *folio.Handler {
 		Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Prefix: prefix,
 		Cookies:        s.cookies(prefix),
 		TrustedOrigins: s.ownOrigins(), Now: s.db.Now, Log: s.log,
-		Call: s.gateway.Call, Recovery: s.recovery, EurekaPermissions: s.config.Login.EurekaPermissions, LoginLog: s.config.Login.LogEvents,
+		Call: s.gateway.Call, Challenge: s.gateway.Challenge, Recovery: s.recovery, EurekaPermissions: s.config.Login.EurekaPermissions, LoginLog: s.config.Login.LogEvents,
 	}
 	front.Unauthorized = func(tenant string) bool { return s.gateway.Errors.For(tenant) == gateway.ProfileEureka }
 	if s.config.Directory.Consortium {
