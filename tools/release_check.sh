@@ -80,17 +80,19 @@ if [ -n "${INSTALL:-}" ]; then
   mmdebstrap --quiet --variant=minbase --include=adduser "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$debian"
   cp "$program.deb" "$debian/tmp/counterfoil.deb"
   inside() { chroot "$debian" "$@"; }
-  inside apt-get install -y -qq /tmp/counterfoil.deb >/dev/null
+  inside env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq /tmp/counterfoil.deb >/dev/null 2>&1
   inside install -d -o counterfoil -g counterfoil -m 0700 /var/lib/counterfoil # as StateDirectory does
   started=$(sed -n 's/^ExecStart=//p' "$debian/usr/lib/systemd/system/counterfoil.service" "$debian/lib/systemd/system/counterfoil.service" 2>/dev/null | head -n 1)
   # shellcheck disable=SC2086 # the unit's words
-  inside setpriv --reuid=counterfoil --regid=counterfoil --clear-groups $started >"$work/log" 2>&1 &
+  chroot "$debian" setpriv --reuid=counterfoil --regid=counterfoil --clear-groups $started >"$work/log" 2>&1 &
+  served=$!
   for _ in $(seq 100); do
     inside test -e /var/lib/counterfoil/running.json && break
     sleep 0.1
   done
   inside setpriv --reuid=counterfoil --regid=counterfoil --clear-groups counterfoil tenant create diku --config /etc/counterfoil/counterfoil.yaml || { cat "$work/log"; fail "the unit's command does not serve"; }
-  kill %1 && wait %1
+  kill "$served"
+  wait "$served" || fail "the unit's command ended with $?"
   inside apt-get purge -y -qq counterfoil >/dev/null 2>&1
   ! inside test -e /usr/bin/counterfoil || fail "purged, and still there"
   inside test -d /var/lib/counterfoil || fail "purged, and the data went along"

@@ -34,6 +34,9 @@ func (s *Server) openGateway(ctx context.Context) error {
 		Errors:   gateway.ErrorProfiles{Default: s.config.Errors.Profile, Tenants: s.config.Errors.Tenants},
 		Partners: s.config.APIKeys.Routes, Proxies: networks(s.config.TrustedProxies), Version: Version(), Now: s.db.Now, Log: s.log, Registerer: s.metrics.registry,
 	}
+	if s.tracing != nil {
+		s.gateway.Tracer = s.tracing.tracer
+	}
 	if err := s.gateway.Reload(ctx); err != nil {
 		return err
 	}
@@ -209,6 +212,6 @@ func bodyWithin(limit time.Duration, next http.Handler) http.Handler {
 func (s *Server) observe(listener string, next http.Handler) *observed {
 	return &observed{
 		next: next, trusted: networks(s.config.TrustedProxies), okapi: s.config.behindOkapi() && listener == Public,
-		log: s.log, metrics: s.metrics, listener: listener, now: s.config.Now,
+		log: s.log, metrics: s.metrics, listener: listener, now: s.config.Now, tracing: s.tracing,
 	}
 }
