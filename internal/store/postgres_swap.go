@@ -200,7 +200,7 @@ func (w *swap) moves(p *Postgres, r pgRow, clock time.Time) (moves bool) {
 	p.dated(now)
 	effects := w.decide(now, &r.Session)
 	if !effects.Save || len(effects.Events) > 0 || effects.EndUser != "" || allowed(&r.Session, &before) != nil ||
-		!r.RevokedAt.IsZero() || struckAt(&r.Session) != r.struck || r.TenantEpoch != r.epoch {
+		!r.RevokedAt.IsZero() || struckAt(&r.Session) != r.struck || r.TenantEpoch != r.epoch || r.Confirm != r.bound {
 		return false
 	}
 	after := encodeState(&r.Session)

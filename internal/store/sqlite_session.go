@@ -71,7 +71,7 @@ const (
 		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, 0, 0, '', '')`
 	updateState = `UPDATE sessions SET state = ?2 WHERE seq = ?1`
 	// updateSession is for the rare changes that indexes follow.
-	updateSession = `UPDATE sessions SET state = ?2, struck_at = ?3, ended_at = ?4, ended_why = ?5, ended_by = ?6, tenant_epoch = ?7
+	updateSession = `UPDATE sessions SET state = ?2, struck_at = ?3, ended_at = ?4, ended_why = ?5, ended_by = ?6, tenant_epoch = ?7, confirm = ?8
 		WHERE seq = ?1`
 )
 
@@ -140,7 +140,7 @@ func (t *tx) save(r *row, before *session.Session) error {
 	}
 	b := encodeState(s)
 	ends := before.RevokedAt.IsZero() && !s.RevokedAt.IsZero()
-	if !ends && struckAt(s) == struckAt(before) && s.TenantEpoch == before.TenantEpoch {
+	if !ends && struckAt(s) == struckAt(before) && s.TenantEpoch == before.TenantEpoch && s.Confirm == before.Confirm {
 		return t.saveState(r.seq, &b)
 	}
 	endedAt := int64(0)
@@ -148,7 +148,7 @@ func (t *tx) save(r *row, before *session.Session) error {
 		endedAt = micro(t.at)
 		t.changed(session.Change{Kind: session.SessionEnded, Tenant: s.Tenant, UserID: s.UserID, Session: s.ID})
 	}
-	return t.exec(updateSession, r.seq, b[:], struckAt(s), endedAt, string(s.RevokedWhy), s.RevokedBy, s.TenantEpoch)
+	return t.exec(updateSession, r.seq, b[:], struckAt(s), endedAt, string(s.RevokedWhy), s.RevokedBy, s.TenantEpoch, string(s.Confirm))
 }
 
 func (t *tx) saveState(seq int64, b *state) error {
