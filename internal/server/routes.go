@@ -28,7 +28,7 @@ func (s *Server) openGateway(ctx context.Context) error {
 	}
 	s.gateway = &gateway.Gateway{
 		Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Store: s.db,
-		Prefix: prefix, InternalURL: internal, Okapi: s.config.Okapi.URL, OpenManagement: s.config.Demo,
+		Prefix: prefix, PublicURL: s.config.PublicURL, InternalURL: internal, Okapi: s.config.Okapi.URL, OpenManagement: s.config.Demo,
 		Transport: gateway.Transport{ResponseTimeout: s.config.Upstream.Timeout.Std()}, Origins: s.ownOrigins(),
 		Errors:   gateway.ErrorProfiles{Default: s.config.Errors.Profile, Tenants: s.config.Errors.Tenants},
 		Partners: s.config.APIKeys.Routes, Proxies: networks(s.config.TrustedProxies), Version: Version(), Now: s.db.Now, Log: s.log, Registerer: s.metrics.registry,
