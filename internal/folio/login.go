@@ -32,12 +32,16 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request) error {
 	if err := complete(body); err != nil {
 		return err
 	}
-	tokens, err := h.logIn(r, tenant, body, session.ClientAPI)
+	confirm, err := h.prove(w, r, tenant)
+	if err != nil {
+		return err
+	}
+	tokens, err := h.logIn(r, tenant, body, session.ClientAPI, confirm)
 	if err != nil {
 		return err
 	}
 	okapiToken := tokens.Access
-	if h.Sessions.Old.HasLegacy(tokens.Tenant, h.Now()) {
+	if confirm == "" && h.Sessions.Old.HasLegacy(tokens.Tenant, h.Now()) {
 		okapiToken, err = h.Sessions.LegacyToken(r.Context(), tokens.Tenant, tokens.UserID, tokens.Username)
 		if err != nil {
 			// Nobody will ever hold these tokens.
@@ -49,8 +53,35 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request) error {
 	writeJSON(w, http.StatusCreated, struct {
 		OkapiToken string `json:"okapiToken"`
 		pair
-	}{okapiToken, pairOf(tokens)})
+		TokenType string `json:"tokenType,omitzero"`
+	}{okapiToken, pairOf(tokens), tokenType(confirm)})
 	return nil
+}
+
+// prove is the key to which a program wants its session bound, by a DPoP proof (RFC
+// 9449), empty for none. Such a session is refreshed at /oauth2/token.
+func (h *Handler) prove(w http.ResponseWriter, r *http.Request, tenant string) (token.Confirmation, error) {
+	sent := r.Header.Values("DPoP")
+	if len(sent) == 0 {
+		return "", nil
+	}
+	confirm, err := h.Sessions.ProveOnce(r.Context(), session.ProofRequest{Proof: sent, Method: r.Method, URL: strings.TrimSuffix(h.PublicURL, "/") + "/authn/login", Nonce: h.Sessions.Policies.For(tenant, session.ClientAPI, "").ProofNonce})
+	var no *session.ProofError
+	if errors.As(err, &no) {
+		if no.Nonce != "" {
+			w.Header().Set("DPoP-Nonce", no.Nonce)
+			return "", listed(http.StatusBadRequest, "use_dpop_nonce", no.Error())
+		}
+		return "", listed(http.StatusBadRequest, "invalid_dpop_proof", no.Error())
+	}
+	return confirm, err
+}
+
+func tokenType(c token.Confirmation) string {
+	if c == "" {
+		return ""
+	}
+	return "DPoP"
 }
 
 // loginWithExpiry is for browsers: POST /authn/login-with-expiry.
@@ -62,7 +93,7 @@ func (h *Handler) loginWithExpiry(w http.ResponseWriter, r *http.Request) error 
 	if err := complete(body); err != nil {
 		return err
 	}
-	tokens, err := h.logIn(r, tenant, body, session.ClientWeb)
+	tokens, err := h.logIn(r, tenant, body, session.ClientWeb, "")
 	if err != nil {
 		return err
 	}
@@ -84,7 +115,7 @@ func (h *Handler) usersLogin(w http.ResponseWriter, r *http.Request) error {
 	if body.Username == "" || body.Password == "" {
 		return errBadFormat
 	}
-	tokens, err := h.logIn(r, tenant, body, session.ClientWeb)
+	tokens, err := h.logIn(r, tenant, body, session.ClientWeb, "")
 	if err != nil {
 		return err
 	}
@@ -145,7 +176,7 @@ func complete(c credentials) error {
 // logIn proves the password. Of the cookies that came along it reads that of
 // the device alone: clients log in anew with those of an old session attached,
 // which this neither needs nor ends.
-func (h *Handler) logIn(r *http.Request, tenant string, c credentials, client string) (*session.Tokens, error) {
+func (h *Handler) logIn(r *http.Request, tenant string, c credentials, client string, confirm token.Confirmation) (*session.Tokens, error) {
 	if h.HomeTenant != nil {
 		home, err := h.HomeTenant(r.Context(), tenant, c.Username, strings.ToLower(c.UserID), c.Tenant)
 		switch {
@@ -159,7 +190,7 @@ func (h *Handler) logIn(r *http.Request, tenant string, c credentials, client st
 	jar, _ := session.ReadCookies(r) // a doubtful one is none, and gets a new device
 	return h.Sessions.Login(r.Context(), session.LoginRequest{
 		Tenant: tenant, Username: c.Username, UserID: strings.ToLower(c.UserID), Password: c.Password,
-		Client: client, Device: jar.Device,
+		Client: client, Device: jar.Device, Confirm: confirm,
 	})
 }
 

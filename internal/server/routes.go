@@ -139,7 +139,7 @@ func (s *Server) openRecovery() {
 // endpoints are FOLIO's, without their guards.
 func (s *Server) endpoints(prefix string) *folio.Handler {
 	front := &folio.Handler{
-		Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Prefix: prefix,
+		Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Prefix: prefix, PublicURL: s.config.PublicURL,
 		Cookies:        s.cookies(prefix),
 		TrustedOrigins: s.ownOrigins(), Now: s.db.Now, Log: s.log,
 		Call: s.gateway.Call, Recovery: s.recovery, EurekaPermissions: s.config.Login.EurekaPermissions, LoginLog: s.config.Login.LogEvents,
