@@ -66,15 +66,8 @@ func (p Password) LogIn(ctx context.Context, g *Gateway) (*Tokens, error) {
 	if err == nil && t.Refresh == "" {
 		return nil, &SessionEnded{ReasonCredentials, ErrEndlessToken}
 	}
-	if err == nil && t.bound {
-		t.Client = ownClient
-	}
 	return t, err
 }
-
-// ownClient is the client of OAuth whose tokens Counterfoil's login gives to
-// programs. Those that are bound to a key are refreshed where proofs are read.
-const ownClient = "folio-api"
 
 type credentials struct {
 	Username string `json:"username"`

@@ -312,6 +312,7 @@ func (g *Gateway) refresh(ctx context.Context, t *Tokens, heal string) (*Tokens,
 	if next.Refresh == "" { // the one that we have is to be kept
 		next.Refresh, next.InCookie = t.Refresh, t.InCookie
 	}
+	next.Key = t.Key
 	for name, value := range t.Cookies {
 		if _, renewed := next.Cookies[name]; !renewed && !strings.HasPrefix(name, healCookie) {
 			next.Cookies[name] = value

@@ -52,36 +52,9 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("X-Okapi-Token", okapiToken)
 	writeJSON(w, http.StatusCreated, struct {
 		OkapiToken string `json:"okapiToken"`
-		pair
-		TokenType string `json:"tokenType,omitzero"`
-	}{okapiToken, pairOf(tokens), tokenType(confirm)})
+		boundPair
+	}{okapiToken, boundPair{pairOf(tokens), tokenType(confirm)}})
 	return nil
-}
-
-// prove is the key to which a program wants its session bound, by a DPoP proof (RFC
-// 9449), empty for none. Such a session is refreshed at /oauth2/token.
-func (h *Handler) prove(w http.ResponseWriter, r *http.Request, tenant string) (token.Confirmation, error) {
-	sent := r.Header.Values("DPoP")
-	if len(sent) == 0 {
-		return "", nil
-	}
-	confirm, err := h.Sessions.ProveOnce(r.Context(), session.ProofRequest{Proof: sent, Method: r.Method, URL: strings.TrimSuffix(h.PublicURL, "/") + "/authn/login", Nonce: h.Sessions.Policies.For(tenant, session.ClientAPI, "").ProofNonce})
-	var no *session.ProofError
-	if errors.As(err, &no) {
-		if no.Nonce != "" {
-			w.Header().Set("DPoP-Nonce", no.Nonce)
-			return "", listed(http.StatusBadRequest, "use_dpop_nonce", no.Error())
-		}
-		return "", listed(http.StatusBadRequest, "invalid_dpop_proof", no.Error())
-	}
-	return confirm, err
-}
-
-func tokenType(c token.Confirmation) string {
-	if c == "" {
-		return ""
-	}
-	return "DPoP"
 }
 
 // loginWithExpiry is for browsers: POST /authn/login-with-expiry.
