@@ -70,10 +70,10 @@ func (a *Answer) bearer() (*Tokens, error) {
 	switch err := json.Unmarshal(a.Body, &got); {
 	case err != nil || got.AccessToken == "":
 		return nil, &RefreshUnavailable{Err: fmt.Errorf("%s answered %d without an access token", a.path, a.Status)}
-	case !strings.EqualFold(got.TokenType, "bearer"):
+	case !strings.EqualFold(got.TokenType, "bearer") && !strings.EqualFold(got.TokenType, "dpop"):
 		return nil, &SessionEnded{ReasonCredentials, fmt.Errorf("%s gave a token of type %.20q, which this package cannot use", a.path, got.TokenType)}
 	}
-	t := &Tokens{Access: got.AccessToken, Refresh: got.RefreshToken, Received: a.sent}
+	t := &Tokens{Access: got.AccessToken, Refresh: got.RefreshToken, Received: a.sent, bound: strings.EqualFold(got.TokenType, "dpop")}
 	if got.ExpiresIn > 0 {
 		const longest = 10 * 365 * 24 * 3600
 		t.Lifetime = certain(time.Duration(min(got.ExpiresIn, longest)) * time.Second)

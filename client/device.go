@@ -43,7 +43,7 @@ func (s *Session) LogInDevice(ctx context.Context, d Device) error {
 		return err
 	}
 	defer s.release()
-	t, err := d.wait(ctx, s.gateway)
+	t, err := s.logIn(func(g *Gateway) (*Tokens, error) { return d.wait(ctx, g) })
 	if err != nil {
 		return err
 	}
@@ -165,7 +165,7 @@ func (g *Gateway) refreshAsClient(ctx context.Context, t *Tokens, heal string) (
 	if next.Refresh == "" { // the one that we have is to be kept
 		next.Refresh = t.Refresh
 	}
-	next.Client = t.Client
+	next.Client, next.Key = t.Client, t.Key
 	return next, nil
 }
 

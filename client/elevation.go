@@ -81,8 +81,16 @@ func (s *Session) elevate(ctx context.Context, st *state, need *ElevationRequire
 	if err != nil {
 		return "", err
 	}
-	a, err := s.gateway.send(ctx, "/authn/elevate", "application/json", text, func(r *http.Request) {
-		r.Header.Set("X-Okapi-Token", st.Access)
+	g, err := s.gatewayFor(st.Tokens)
+	if err != nil {
+		return "", err
+	}
+	a, err := g.send(ctx, "/authn/elevate", "application/json", text, func(r *http.Request) {
+		if g.prover != nil {
+			r.Header.Set("Authorization", "DPoP "+st.Access)
+		} else {
+			r.Header.Set("X-Okapi-Token", st.Access)
+		}
 	})
 	if err == nil && !a.ok() {
 		err = a.failure()

@@ -133,7 +133,7 @@ func (s *Session) renew(ctx context.Context, stale *state) (*state, error) {
 		return nil, ended
 	}
 	next, err := persist(ctx, patience, true, func(ctx context.Context) (*Tokens, error) {
-		return s.Login.LogIn(ctx, s.gateway)
+		return s.logIn(func(g *Gateway) (*Tokens, error) { return s.Login.LogIn(ctx, g) })
 	})
 	if err != nil {
 		return nil, err
@@ -164,6 +164,9 @@ func (s *Session) newest(kept *Tokens) *Tokens {
 	case st == nil && s.RefreshToken != "" && !s.begun:
 		t := &Tokens{Refresh: s.RefreshToken}
 		t.InCookie = !t.forgiving() // plain FOLIO takes no other way
+		if s.DPoP != nil && s.DPoP.Key != nil {
+			t.Key = callersKey
+		}
 		return t
 	case st == nil, kept == nil && st.kept:
 		return nil
@@ -217,7 +220,11 @@ func (s *Session) present(ctx context.Context, t *Tokens, heal string) (*Tokens,
 		each, repeat = patience, false
 	}
 	return persist(ctx, each, repeat, func(ctx context.Context) (*Tokens, error) {
-		return s.gateway.refresh(ctx, t, heal)
+		g, err := s.gatewayFor(t)
+		if err != nil {
+			return nil, err
+		}
+		return g.refresh(ctx, t, heal)
 	})
 }
 

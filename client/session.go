@@ -54,6 +54,9 @@ type Session struct {
 	// for what a request needs, which is then sent once more with a token for
 	// that alone. Nil gives *ElevationRequired to whoever sent the request.
 	Elevate func(context.Context, *ElevationRequired) (password string, err error)
+	// DPoP, if not nil, binds sessions that begin to a key. Those of a Store stay as
+	// they are until they end.
+	DPoP *DPoP
 	// HTTP is for log in, refresh and log out; nil is a client with a
 	// connection for each. It must not use a Transport of this session.
 	HTTP *http.Client
@@ -70,6 +73,9 @@ type Session struct {
 	flights singleflight.Group
 	// turn is held by whoever changes the session: one refresh or logout.
 	turn chan struct{}
+
+	proving sync.Mutex
+	prover  *prover // of the key that was used last
 
 	mu    sync.Mutex
 	state *state // nil before the first tokens
@@ -300,7 +306,11 @@ func (s *Session) Logout(ctx context.Context) error {
 	if t := s.newest(kept); t != nil && t.Refresh != "" {
 		alive := !newState(t, s.Now()).isOver(s.Now())
 		_, err := persist(ctx, patience, true, func(ctx context.Context) (*Tokens, error) {
-			return t, s.gateway.logout(ctx, t, alive)
+			g, err := s.gatewayFor(t)
+			if err != nil {
+				return nil, err
+			}
+			return t, g.logout(ctx, t, alive)
 		})
 		if err != nil {
 			return fmt.Errorf("client: log out: %w", err)

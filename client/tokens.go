@@ -29,9 +29,15 @@ type Tokens struct {
 	// Client is the client of OAuth that Refresh was given to; empty for FOLIO's
 	// own endpoints.
 	Client string `json:"client,omitempty"`
+	// Key is the private key that the tokens are bound to, PKCS #8 in base64url, or
+	// "caller" where the program has it; empty for none.
+	Key string `json:"key,omitempty"`
 	// Cookies are what else the server wants back on its own endpoints, such
 	// as the name that it gave to this device.
 	Cookies map[string]string `json:"cookies,omitempty"`
+
+	// bound is whether the server said that they are bound to a key.
+	bound bool
 }
 
 // forgiving is whether Refresh says of itself that a second use does no harm:

@@ -60,7 +60,7 @@ func (t *Transport) send(base http.RoundTripper, r *http.Request) (*http.Respons
 	}
 	body := r.Body
 	for replays := 0; ; replays++ {
-		answer, err := base.RoundTrip(t.dress(r, used, body))
+		answer, err := t.show(base, r, used, used.Access, body)
 		if err == nil {
 			if need := elevationOf(answer); need != nil {
 				return t.raise(base, r, used, need, again)
@@ -101,9 +101,7 @@ func (t *Transport) raise(base http.RoundTripper, r *http.Request, used *state, 
 			return nil, err
 		}
 	}
-	once := bare(r, body, t.Session.Tenant)
-	once.Header.Set("X-Okapi-Token", raised)
-	return base.RoundTrip(once)
+	return t.show(base, r, used, raised, body)
 }
 
 // CloseIdleConnections does so at Base, for http.Client's method of that name.
@@ -122,13 +120,6 @@ func closeIdle(base http.RoundTripper) {
 	}
 }
 
-// dress returns a copy of r that carries the token.
-func (t *Transport) dress(r *http.Request, st *state, body io.ReadCloser) *http.Request {
-	dressed := bare(r, body, t.Session.Tenant)
-	dressed.Header.Set("X-Okapi-Token", st.Access)
-	return dressed
-}
-
 // bare returns a copy of r with body and without credentials: the gateway
 // refuses a request with two that differ.
 func bare(r *http.Request, body io.ReadCloser, tenant string) *http.Request {
@@ -138,6 +129,7 @@ func bare(r *http.Request, body io.ReadCloser, tenant string) *http.Request {
 		b.Header = http.Header{}
 	}
 	b.Header.Del("Authorization")
+	b.Header.Del("DPoP")
 	b.Header.Del("X-Okapi-Token")
 	if b.Header.Get("X-Okapi-Tenant") == "" && tenant != "" {
 		b.Header.Set("X-Okapi-Tenant", tenant)

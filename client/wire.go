@@ -36,6 +36,9 @@ type Gateway struct {
 	// wander to another host because this one says so.
 	HTTP *http.Client
 	Now  func() time.Time
+
+	// prover proves a key with each request, nil is that there is none.
+	prover *prover
 }
 
 // Answer is what the server said.
@@ -67,6 +70,20 @@ func (g *Gateway) Post(ctx context.Context, path string, body any, cookies map[s
 }
 
 func (g *Gateway) send(ctx context.Context, path, kind string, text []byte, authorise func(*http.Request)) (*Answer, error) {
+	a, err := g.sendOnce(ctx, path, kind, text, authorise)
+	if err == nil && g.prover != nil && g.prover.learn(a.Header) && a.wantsProof() {
+		return g.sendOnce(ctx, path, kind, text, authorise)
+	}
+	return a, err
+}
+
+// wantsProof is whether it is the proof alone that is refused.
+func (a *Answer) wantsProof() bool {
+	told := a.oauthError() + a.faultCode() + a.Header.Get("Www-Authenticate")
+	return !a.ok() && (strings.Contains(told, "use_dpop_nonce") || strings.Contains(told, "invalid_dpop_proof"))
+}
+
+func (g *Gateway) sendOnce(ctx context.Context, path, kind string, text []byte, authorise func(*http.Request)) (*Answer, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, g.URL+path, bytes.NewReader(text))
 	if err != nil {
 		return nil, err
@@ -75,6 +92,15 @@ func (g *Gateway) send(ctx context.Context, path, kind string, text []byte, auth
 	r.Header.Set("Accept", "application/json, text/plain")
 	r.Header.Set("Content-Type", kind)
 	authorise(r)
+	if g.prover != nil {
+		access, shown := strings.CutPrefix(r.Header.Get("Authorization"), "DPoP ")
+		if !shown {
+			access = ""
+		}
+		if err := g.prover.prove(r, access); err != nil {
+			return nil, err
+		}
+	}
 	a := &Answer{path: path, sent: g.Now()}
 	answer, err := g.HTTP.Do(r)
 	if err != nil {
@@ -99,6 +125,7 @@ type granted struct {
 	AccessToken           string `json:"accessToken"`
 	RefreshToken          string `json:"refreshToken"`
 	AccessTokenExpiration string `json:"accessTokenExpiration"`
+	TokenType             string `json:"tokenType"`
 }
 
 // Tokens reads the tokens of a successful answer, from body, cookies or, as
@@ -106,7 +133,7 @@ type granted struct {
 func (a *Answer) Tokens() (*Tokens, error) {
 	var got granted
 	_ = json.Unmarshal(a.Body, &got) // what is missing then is missed below
-	t := &Tokens{Access: got.AccessToken, Refresh: got.RefreshToken, Received: a.sent, Cookies: map[string]string{}}
+	t := &Tokens{Access: got.AccessToken, Refresh: got.RefreshToken, Received: a.sent, Cookies: map[string]string{}, bound: got.TokenType == "DPoP"}
 	if expiry, err := time.Parse(time.RFC3339, got.AccessTokenExpiration); err == nil {
 		t.Lifetime = a.until(expiry)
 	}
@@ -178,6 +205,15 @@ func (a *Answer) failure(final ...int) error {
 		RetryAfter: a.retryAfter(), Err: why,
 		unserved: a.Status == http.StatusServiceUnavailable || a.Status == http.StatusTooManyRequests,
 	}
+}
+
+// faultCode is the code of the first of FOLIO's errors.
+func (a *Answer) faultCode() string {
+	var list struct{ Errors []struct{ Code string } }
+	if json.Unmarshal(a.Body, &list) == nil && len(list.Errors) > 0 {
+		return list.Errors[0].Code
+	}
+	return ""
 }
 
 // faults is FOLIO's list of errors.
@@ -276,6 +312,7 @@ func (g *Gateway) refresh(ctx context.Context, t *Tokens, heal string) (*Tokens,
 	if next.Refresh == "" { // the one that we have is to be kept
 		next.Refresh, next.InCookie = t.Refresh, t.InCookie
 	}
+	next.Key = t.Key
 	for name, value := range t.Cookies {
 		if _, renewed := next.Cookies[name]; !renewed && !strings.HasPrefix(name, healCookie) {
 			next.Cookies[name] = value

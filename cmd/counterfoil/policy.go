@@ -69,6 +69,7 @@ func (c *policyListCommand) Run(p *program) error {
 var fieldNames = []string{
 	"access_ttl", "jitter", "idle", "absolute", "grace", "late_budget", "strict", "end_user",
 	"binding", "sessions_per_user", "elevated_ttl", "module_ttl", "signing", "step_up",
+	"proof_nonce", "bound_grace", "bound_late_budget", "bound_keep",
 }
 
 func fields(policy map[string]any) string {
@@ -151,14 +152,14 @@ func (c *policySetCommand) Run(p *program) error {
 // fieldValue is a value as the API takes it.
 func fieldValue(name, text string) (any, error) {
 	switch name {
-	case "access_ttl", "idle", "absolute", "grace", "elevated_ttl", "module_ttl":
+	case "access_ttl", "idle", "absolute", "grace", "elevated_ttl", "module_ttl", "bound_grace":
 		if _, err := session.ParseDuration(text); err != nil {
 			return nil, usageError(name + ": " + err.Error())
 		}
 		return text, nil
 	case "binding", "signing":
 		return text, nil
-	case "strict", "end_user":
+	case "strict", "end_user", "proof_nonce", "bound_keep":
 		value, err := strconv.ParseBool(text)
 		if err != nil {
 			return nil, usageError(name + " is true or false")
@@ -170,7 +171,7 @@ func fieldValue(name, text string) (any, error) {
 			return nil, usageError(`step_up is JSON such as {"orders.item.delete":{"max_age":"5m"}}: ` + err.Error())
 		}
 		return json.RawMessage(text), nil
-	case "jitter", "late_budget", "sessions_per_user":
+	case "jitter", "late_budget", "sessions_per_user", "bound_late_budget":
 		if _, err := strconv.ParseFloat(text, 64); err != nil || json.Unmarshal([]byte(text), new(json.Number)) != nil {
 			return nil, usageError(name + " is a number")
 		}

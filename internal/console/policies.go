@@ -35,6 +35,10 @@ var policyFields = []policyField{
 	{Name: "elevated_ttl", Label: "Raised scope lasts"},
 	{Name: "module_ttl", Label: "Modules' tokens live"},
 	{Name: "signing", Label: "Access tokens are signed with"},
+	{Name: "proof_nonce", Label: "Proofs of a key need a nonce"},
+	{Name: "bound_grace", Label: "With a key, a lost answer may be asked again for"},
+	{Name: "bound_late_budget", Label: "and with a key later so often in a day"},
+	{Name: "bound_keep", Label: "With a key, a refresh token is kept"},
 	{Name: "step_up", Label: "Permissions that need a fresh proof"},
 }
 
@@ -238,7 +242,7 @@ func readPatch(get func(string) string) (patch session.PolicyPatch, problem stri
 		}
 		quoted := strconv.Quote(text)
 		switch f.Name {
-		case "jitter", "late_budget", "sessions_per_user", "strict", "end_user", "step_up":
+		case "jitter", "late_budget", "sessions_per_user", "strict", "end_user", "step_up", "proof_nonce", "bound_late_budget", "bound_keep":
 			quoted = text
 		}
 		if err := json.Unmarshal([]byte(`{"`+f.Name+`":`+quoted+`}`), &patch, json.RejectUnknownMembers(true)); err != nil {

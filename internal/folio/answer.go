@@ -64,6 +64,13 @@ type pair struct {
 	TenantID string `json:"tenantId"`
 }
 
+// boundPair says also how the access token is to be shown, where it is bound to a
+// key.
+type boundPair struct {
+	pair
+	TokenType string `json:"tokenType,omitzero"`
+}
+
 func pairOf(t *session.Tokens) pair {
 	return pair{t.Access, t.Refresh, expirationsOf(t), t.Tenant}
 }

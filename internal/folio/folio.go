@@ -38,6 +38,9 @@ type Handler struct {
 	Cookies session.Cookies
 	// Prefix is the path of the public URL without trailing slash, for links.
 	Prefix string
+	// PublicURL is where clients call, which proofs of a key name; empty is that it
+	// is not known.
+	PublicURL string
 	// TrustedOrigins are the origins of user interfaces on other hosts, such
 	// as https://ui.example.org, which may act with the user's cookies. Our
 	// own origin is trusted anyway. What is no origin is trusted by nobody.

@@ -32,12 +32,16 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request) error {
 	if err := complete(body); err != nil {
 		return err
 	}
-	tokens, err := h.logIn(r, tenant, body, session.ClientAPI)
+	confirm, err := h.prove(w, r, tenant)
+	if err != nil {
+		return err
+	}
+	tokens, err := h.logIn(r, tenant, body, session.ClientAPI, confirm)
 	if err != nil {
 		return err
 	}
 	okapiToken := tokens.Access
-	if h.Sessions.Old.HasLegacy(tokens.Tenant, h.Now()) {
+	if confirm == "" && h.Sessions.Old.HasLegacy(tokens.Tenant, h.Now()) {
 		okapiToken, err = h.Sessions.LegacyToken(r.Context(), tokens.Tenant, tokens.UserID, tokens.Username)
 		if err != nil {
 			// Nobody will ever hold these tokens.
@@ -48,8 +52,8 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("X-Okapi-Token", okapiToken)
 	writeJSON(w, http.StatusCreated, struct {
 		OkapiToken string `json:"okapiToken"`
-		pair
-	}{okapiToken, pairOf(tokens)})
+		boundPair
+	}{okapiToken, boundPair{pairOf(tokens), tokenType(confirm)}})
 	return nil
 }
 
@@ -62,7 +66,7 @@ func (h *Handler) loginWithExpiry(w http.ResponseWriter, r *http.Request) error 
 	if err := complete(body); err != nil {
 		return err
 	}
-	tokens, err := h.logIn(r, tenant, body, session.ClientWeb)
+	tokens, err := h.logIn(r, tenant, body, session.ClientWeb, "")
 	if err != nil {
 		return err
 	}
@@ -84,7 +88,7 @@ func (h *Handler) usersLogin(w http.ResponseWriter, r *http.Request) error {
 	if body.Username == "" || body.Password == "" {
 		return errBadFormat
 	}
-	tokens, err := h.logIn(r, tenant, body, session.ClientWeb)
+	tokens, err := h.logIn(r, tenant, body, session.ClientWeb, "")
 	if err != nil {
 		return err
 	}
@@ -145,7 +149,7 @@ func complete(c credentials) error {
 // logIn proves the password. Of the cookies that came along it reads that of
 // the device alone: clients log in anew with those of an old session attached,
 // which this neither needs nor ends.
-func (h *Handler) logIn(r *http.Request, tenant string, c credentials, client string) (*session.Tokens, error) {
+func (h *Handler) logIn(r *http.Request, tenant string, c credentials, client string, confirm token.Confirmation) (*session.Tokens, error) {
 	if h.HomeTenant != nil {
 		home, err := h.HomeTenant(r.Context(), tenant, c.Username, strings.ToLower(c.UserID), c.Tenant)
 		switch {
@@ -159,7 +163,7 @@ func (h *Handler) logIn(r *http.Request, tenant string, c credentials, client st
 	jar, _ := session.ReadCookies(r) // a doubtful one is none, and gets a new device
 	return h.Sessions.Login(r.Context(), session.LoginRequest{
 		Tenant: tenant, Username: c.Username, UserID: strings.ToLower(c.UserID), Password: c.Password,
-		Client: client, Device: jar.Device,
+		Client: client, Device: jar.Device, Confirm: confirm,
 	})
 }
 

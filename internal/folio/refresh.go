@@ -23,8 +23,12 @@ func (h *Handler) refresh(w http.ResponseWriter, r *http.Request) error {
 	if p.token == "" {
 		return errNoRefreshToken
 	}
+	confirm, err := h.prove(w, r, tenant)
+	if err != nil {
+		return err
+	}
 	tokens, err := h.refreshAtHome(r.Context(), session.RefreshRequest{
-		Token: p.token, Tenant: tenant, Heals: p.heals, Device: p.device,
+		Token: p.token, Tenant: tenant, Heals: p.heals, Device: p.device, Confirm: confirm,
 		// A jar keeps its cookie where a client of its own needs an answer.
 		Browser: !p.inBody && fromBrowser(r),
 	})
@@ -32,7 +36,7 @@ func (h *Handler) refresh(w http.ResponseWriter, r *http.Request) error {
 		return h.refreshRefused(w, p, err)
 	}
 	if p.inBody {
-		writeJSON(w, http.StatusCreated, pairOf(tokens))
+		writeJSON(w, http.StatusCreated, boundPair{pairOf(tokens), tokenType(tokens.Confirm)})
 		return nil
 	}
 	h.Cookies.Set(w.Header(), tokens)

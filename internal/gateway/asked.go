@@ -47,7 +47,7 @@ func (l *listener) ask(r *http.Request) (asked *http.Request, by convention, err
 	if err != nil {
 		return nil, by, err
 	}
-	asked = asked.WithContext(context.WithValue(r.Context(), questionKey{}, r.URL.RawQuery))
+	asked = asked.WithContext(asksAbout(context.WithValue(r.Context(), questionKey{}, r.URL.RawQuery), by, r.Header, rawPath))
 	asked.URL.RawQuery, asked.Method, asked.Header = query, method, r.Header.Clone()
 	// The host matters for what is said about origins alone.
 	host, same := single(r.Header["X-Forwarded-Host"])

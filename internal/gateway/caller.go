@@ -68,7 +68,7 @@ func (l *listener) read(r *http.Request, rawPath string) (c Claim, requestID str
 // calls.
 func (l *listener) verify(r *http.Request, c *Claim, caller *session.Caller) (err error) {
 	g := l.gateway
-	*caller, err = g.Sessions.Check(r.Context(), c.Token, l.accept...)
+	*caller, err = g.Sessions.CheckUnproved(r.Context(), c.Token, l.accept...)
 	claims := &caller.Claims
 	if err != nil {
 		audit.ActorFrom(r.Context()).UserID = claims.UserID // of a genuine token, else empty
@@ -78,6 +78,11 @@ func (l *listener) verify(r *http.Request, c *Claim, caller *session.Caller) (er
 	// users of another.
 	if claims.Tenant != c.Tenant {
 		return errOtherTenant
+	}
+	if claims.Confirm != "" || c.DPoP {
+		if err := l.possesses(r, c, claims); err != nil {
+			return err
+		}
 	}
 	if c.FromCookie && g.origins.Check(r) != nil {
 		return &Refusal{http.StatusForbidden, "Request from another origin with a cookie. " +

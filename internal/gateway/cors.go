@@ -13,8 +13,8 @@ import (
 // that can read it can leak it.
 const (
 	corsMethods = "PUT, PATCH, DELETE, GET, POST"
-	corsAllowed = "content-type, X-Okapi-Tenant, X-Okapi-Token, Authorization, X-Okapi-Request-Id, X-Okapi-Module-Id, Credentials"
-	corsExposed = "Location, X-Okapi-Trace, X-Okapi-Request-Id, X-Okapi-Module-Id, Credentials, Retry-After, WWW-Authenticate, Date"
+	corsAllowed = "content-type, X-Okapi-Tenant, X-Okapi-Token, Authorization, DPoP, X-Okapi-Request-Id, X-Okapi-Module-Id, Credentials"
+	corsExposed = "Location, X-Okapi-Trace, X-Okapi-Request-Id, X-Okapi-Module-Id, Credentials, Retry-After, WWW-Authenticate, DPoP-Nonce, Date"
 	corsMaxAge  = "7200" // seconds; browsers keep an answer for no longer
 )
 

@@ -45,7 +45,7 @@ func TestCORSIsOnEveryStatus(t *testing.T) {
 		}
 		if diff := cmp.Diff(map[string]string{
 			"Access-Control-Allow-Origin": origin, "Access-Control-Allow-Credentials": "true", "Vary": "Origin",
-			"Access-Control-Expose-Headers": "Location, X-Okapi-Trace, X-Okapi-Request-Id, X-Okapi-Module-Id, Credentials, Retry-After, WWW-Authenticate, Date",
+			"Access-Control-Expose-Headers": "Location, X-Okapi-Trace, X-Okapi-Request-Id, X-Okapi-Module-Id, Credentials, Retry-After, WWW-Authenticate, DPoP-Nonce, Date",
 		}, got); diff != "" {
 			t.Errorf("%s: %s", test.path, diff)
 		}
@@ -82,7 +82,7 @@ func TestPreflightsAreAnsweredWithoutAToken(t *testing.T) {
 		"Access-Control-Allow-Origin":      origin,
 		"Access-Control-Allow-Credentials": "true",
 		"Access-Control-Allow-Methods":     "PUT, PATCH, DELETE, GET, POST",
-		"Access-Control-Allow-Headers":     "content-type, X-Okapi-Tenant, X-Okapi-Token, Authorization, X-Okapi-Request-Id, X-Okapi-Module-Id, Credentials",
+		"Access-Control-Allow-Headers":     "content-type, X-Okapi-Tenant, X-Okapi-Token, Authorization, DPoP, X-Okapi-Request-Id, X-Okapi-Module-Id, Credentials",
 		"Access-Control-Max-Age":           "7200",
 	} {
 		if got := a.header.Get(name); got != want {

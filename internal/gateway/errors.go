@@ -43,6 +43,10 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	var denied *Denied
 	var unproven *Unproven
 	why := err // what metrics count does not depend on the profile
+	if r.Context().Err() == nil && g.unpossessed(w, r, err) {
+		g.metrics.refused(http.StatusUnauthorized, why)
+		return
+	}
 	if g.Errors.of(r) == ProfileOkapi && r.Context().Err() == nil {
 		err = exactly(r, err)
 	}
@@ -66,11 +70,11 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		g.challenge(w, r, unproven)
 	case errors.Is(err, session.ErrTokenExpired):
 		status = http.StatusUnauthorized
-		w.Header().Set("WWW-Authenticate", bearer)
+		w.Header().Set("WWW-Authenticate", challengeOf(r))
 		g.sayJSON(w, r, status, g.expired)
 	case errors.Is(err, session.ErrTokenInvalid):
 		status = http.StatusUnauthorized
-		w.Header().Set("WWW-Authenticate", bearer)
+		w.Header().Set("WWW-Authenticate", challengeOf(r))
 		g.sayJSON(w, r, status, []byte(invalidBody))
 	case errors.Is(err, session.ErrKeyInvalid):
 		status = http.StatusUnauthorized

@@ -41,6 +41,8 @@ type Claim struct {
 	// FromCookie says that the token came in the cookie alone. A browser adds
 	// that by itself, also to requests that another site made it send.
 	FromCookie bool
+	// DPoP says that the token came in the scheme DPoP, which promises a proof.
+	DPoP bool
 	// Keyed is whether an API key came in place of a token, and Key is it; zero
 	// if it is written as no key can be.
 	Keyed bool
@@ -56,7 +58,7 @@ type Claim struct {
 // rules and never from its query, which ends up in logs and Referer headers.
 //
 // The token is that of X-Okapi-Token, Authorization ("Bearer x", or else the
-// whole value) and the folioAccessToken cookie; those present must be equal.
+// whole value; in "DPoP x" it must be alone) and the folioAccessToken cookie; those present must be equal.
 // Authorization may hold an API key instead, as keyIn tells; then there must be
 // no token.
 // The tenant is pathTenant, taken from an /_/invoke path and empty elsewhere;
@@ -75,8 +77,14 @@ func ExtractClaim(h http.Header, pathTenant string, tenantOf func(token string) 
 	if c.Key, c.Keyed = keyIn(authorization); c.Keyed {
 		authorization = ""
 	}
+	if proved, ok := dpopToken(authorization); ok {
+		authorization, c.DPoP = proved, true
+	}
 	if c.Token, c.FromCookie, err = extractToken(h, authorization); err != nil {
 		return Claim{}, err
+	}
+	if c.DPoP && (authorization == "" || h["X-Okapi-Token"] != nil) {
+		return Claim{}, badRequest(dpopElsewhere)
 	}
 	if c.Keyed && c.Token != "" {
 		return Claim{}, badRequest(keyAndToken)

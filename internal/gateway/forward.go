@@ -161,6 +161,8 @@ func codeOf(err error) string {
 	switch {
 	case errors.As(err, &unproven):
 		return "ELEVATION_REQUIRED"
+	case errors.As(err, new(*session.ProofError)):
+		return "PROOF_INVALID"
 	case errors.Is(err, session.ErrTokenExpired):
 		return "TOKEN_EXPIRED"
 	case errors.Is(err, session.ErrTokenInvalid):

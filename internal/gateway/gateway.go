@@ -51,6 +51,8 @@ type Gateway struct {
 	Store     Store
 	// Prefix is the path of the public URL without slash at the end, for links.
 	Prefix string
+	// PublicURL is where clients call, as they write it; empty if it is not known.
+	PublicURL string
 	// InternalURL is where modules call the gateway; they get it as X-Okapi-Url.
 	InternalURL string
 	// Okapi is where the Okapi is whose filter we are, http or https, with path

@@ -49,10 +49,10 @@ func isAlias(name string, folded []byte) bool {
 
 // clientHeaders are further headers by which clients could claim what only a
 // proxy may say: their address, certificate or name, the address that they
-// asked for, another method. Authorization is here because the token in it was
+// asked for, another method. Authorization and DPoP are here because the token was
 // read and the module gets its own.
 var clientHeaders = map[string]struct{}{
-	"authorization": {},
+	"authorization": {}, "dpop": {}, "dpop-nonce": {},
 
 	"forwarded": {}, "client-ip": {}, "true-client-ip": {}, "x-real-ip": {}, "x-client-ip": {},
 	"x-cluster-client-ip": {}, "x-remote-ip": {}, "x-remote-addr": {}, "remote-addr": {},

@@ -91,7 +91,10 @@ func exactly(r *http.Request, err error) error {
 func inFolioWords(err error, userID string) error {
 	var denied *Denied
 	var gone *session.UserGone
+	var wrong tokenRefusal
 	switch {
+	case errors.As(err, &wrong):
+		return &Refusal{http.StatusUnauthorized, invalidToken + ": " + wrong.Error()}
 	case errors.As(err, &gone) && gone.Inactive:
 		return &Refusal{http.StatusUnauthorized, "Invalid token: user with id " + gone.UserID + " is not active"}
 	case errors.As(err, &gone):

@@ -121,7 +121,11 @@ func (g *Gateway) Challenge(w http.ResponseWriter, r *http.Request, permission s
 
 // challenge answers what is needed and where to get it.
 func (g *Gateway) challenge(w http.ResponseWriter, r *http.Request, u *Unproven) {
-	w.Header().Set("WWW-Authenticate", u.challenge())
+	text := u.challenge()
+	if _, ok := dpopToken(r.Header.Get("Authorization")); ok {
+		text = dpop + strings.TrimPrefix(text, "Bearer ")
+	}
+	w.Header().Set("WWW-Authenticate", text)
 	if call := partnerCallOf(r); call != nil && call.errors == ErrorsOrders {
 		g.say(w, r, http.StatusUnauthorized, u.Error())
 		return

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/counterfoil/counterfoil/internal/session"
+	"github.com/counterfoil/counterfoil/internal/token"
 )
 
 //go:embed login.html
@@ -22,6 +23,8 @@ type asked struct {
 	client           *session.Client
 	redirect, state  string
 	challenge, scope string
+	// confirm is the key that the code is bound to, if it is.
+	confirm token.Confirmation
 }
 
 // challenge is a SHA-256 in base64url.
@@ -105,7 +108,9 @@ func (a *asked) check(form url.Values) *refusal {
 	case form.Get("prompt") == "none":
 		return refused("login_required", "every login asks for the password")
 	}
-	return nil
+	var no *refusal
+	a.confirm, no = boundTo(form)
+	return no
 }
 
 // narrow makes of the scope that was asked for the one that is given.
@@ -128,7 +133,7 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request, a *asked, form u
 		return
 	}
 	code, err := h.Sessions.Authorize(r.Context(), session.LoginRequest{Tenant: a.client.Tenant, Username: name, Password: password, Scope: a.scope},
-		session.CodeBound{Client: a.client.ID, Redirect: a.redirect, Challenge: a.challenge})
+		session.CodeBound{Client: a.client.ID, Redirect: a.redirect, Challenge: a.challenge, Confirm: a.confirm})
 	if err == nil {
 		h.back(w, r, a, url.Values{"code": {code}})
 		return
@@ -186,7 +191,7 @@ type page struct {
 }
 
 // sent are the parameters that the form sends again.
-var sent = []string{"response_type", "client_id", "redirect_uri", "state", "scope", "code_challenge", "code_challenge_method", "response_mode"}
+var sent = []string{"response_type", "client_id", "redirect_uri", "state", "scope", "code_challenge", "code_challenge_method", "response_mode", "dpop_jkt"}
 
 func (h *Handler) ask(w http.ResponseWriter, status int, a *asked, form url.Values, name, fault string) {
 	p := page{Client: a.client.Name, Name: name, Fault: fault, Action: h.Prefix + authorizePath}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/session"
+	"github.com/counterfoil/counterfoil/internal/token"
 )
 
 //go:embed device.html
@@ -59,11 +60,11 @@ func (h *Handler) askForDevice(w http.ResponseWriter, r *http.Request) error {
 }
 
 // deviceTokens is what a device asks again and again (RFC 8628 section 3.4).
-func (h *Handler) deviceTokens(r *http.Request, c *session.Client, form url.Values) (*session.Tokens, error) {
+func (h *Handler) deviceTokens(r *http.Request, c *session.Client, form url.Values, confirm token.Confirmation) (*session.Tokens, error) {
 	if form.Get("device_code") == "" {
 		return nil, invalid("device_code is missing")
 	}
-	tokens, err := h.Sessions.DeviceTokens(r.Context(), c, form.Get("device_code"))
+	tokens, err := h.Sessions.DeviceTokens(r.Context(), c, form.Get("device_code"), confirm)
 	switch {
 	case errors.Is(err, session.ErrDeviceWaits):
 		return nil, refused("authorization_pending", "")

@@ -6,6 +6,7 @@ import (
 	"net/url"
 
 	"github.com/counterfoil/counterfoil/internal/session"
+	"github.com/counterfoil/counterfoil/internal/token"
 )
 
 // tokenTypeAccess is RFC 8693 section 3.
@@ -13,7 +14,7 @@ const tokenTypeAccess = "urn:ietf:params:oauth:token-type:access_token"
 
 // exchange is RFC 8693: a client gives an access token of its own and gets one
 // with less scope or, with acr_values, one of raised scope.
-func (h *Handler) exchange(r *http.Request, c *session.Client, form url.Values) (*session.Tokens, error) {
+func (h *Handler) exchange(r *http.Request, c *session.Client, form url.Values, confirm token.Confirmation) (*session.Tokens, error) {
 	switch {
 	case form.Get("subject_token") == "":
 		return nil, invalid("subject_token is missing")
@@ -29,7 +30,7 @@ func (h *Handler) exchange(r *http.Request, c *session.Client, form url.Values) 
 		return nil, invalid("acr_values can only be " + session.ACRElevated)
 	}
 	tokens, err := h.Sessions.Exchange(r.Context(), c, session.ExchangeRequest{
-		Token: form.Get("subject_token"), Scope: form.Get("scope"), Raise: form.Has("acr_values"),
+		Token: form.Get("subject_token"), Scope: form.Get("scope"), Raise: form.Has("acr_values"), Confirm: confirm,
 	})
 	switch {
 	case errors.Is(err, session.ErrTokenExpired), errors.Is(err, session.ErrTokenInvalid):

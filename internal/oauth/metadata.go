@@ -51,6 +51,7 @@ func (h *Handler) metadata(w http.ResponseWriter, r *http.Request) {
 		"token_endpoint_auth_methods_supported":          append(ways, "none"),
 		"revocation_endpoint_auth_methods_supported":     append(ways, "none"),
 		"introspection_endpoint_auth_methods_supported":  ways,
+		"dpop_signing_alg_values_supported":              session.ProofAlgorithms,
 		"authorization_response_iss_parameter_supported": true,
 	})
 }

@@ -35,7 +35,11 @@ func (h *Handler) token(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	tokens, err := h.grant(r, c, form)
+	confirm, err := h.prove(w, r, c)
+	if err != nil {
+		return err
+	}
+	tokens, err := h.grant(r, c, form, confirm)
 	if err != nil {
 		return err
 	}
@@ -45,14 +49,14 @@ func (h *Handler) token(w http.ResponseWriter, r *http.Request) error {
 	}
 	writeJSON(w, http.StatusOK, answer{
 		IssuedType:  issuedType,
-		AccessToken: tokens.Access, TokenType: "Bearer", RefreshToken: tokens.Refresh,
+		AccessToken: tokens.Access, TokenType: tokenType(tokens.Confirm), RefreshToken: tokens.Refresh,
 		// Rounded down, so that nobody uses a token a moment after its end.
 		ExpiresIn: int64(tokens.AccessExpires.Sub(tokens.Issued) / time.Second), Scope: tokens.Scope,
 	})
 	return nil
 }
 
-func (h *Handler) grant(r *http.Request, c *session.Client, form url.Values) (*session.Tokens, error) {
+func (h *Handler) grant(r *http.Request, c *session.Client, form url.Values, confirm token.Confirmation) (*session.Tokens, error) {
 	grant := form.Get("grant_type")
 	switch grant {
 	case "":
@@ -67,16 +71,16 @@ func (h *Handler) grant(r *http.Request, c *session.Client, form url.Values) (*s
 	}
 	switch grant {
 	case session.GrantCode:
-		return h.redeem(r, c, form)
+		return h.redeem(r, c, form, confirm)
 	case session.GrantExchange:
-		return h.exchange(r, c, form)
+		return h.exchange(r, c, form, confirm)
 	case session.GrantDevice:
-		return h.deviceTokens(r, c, form)
+		return h.deviceTokens(r, c, form, confirm)
 	case session.GrantRefresh:
 		if form.Get("refresh_token") == "" {
 			return nil, invalid("refresh_token is missing")
 		}
-		req := session.RefreshRequest{Token: form.Get("refresh_token"), Client: c.ID, Scope: form.Get("scope")}
+		req := session.RefreshRequest{Token: form.Get("refresh_token"), Client: c.ID, Scope: form.Get("scope"), Confirm: confirm}
 		if heal := form.Get("heal"); heal != "" {
 			req.Heals = []string{heal}
 		}
@@ -86,7 +90,7 @@ func (h *Handler) grant(r *http.Request, c *session.Client, form url.Values) (*s
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := h.Sessions.ClientTokens(r.Context(), c, scope)
+	tokens, err := h.Sessions.ClientTokens(r.Context(), c, scope, confirm)
 	if errors.Is(err, session.ErrNotFound) {
 		return nil, refused("unauthorized_client", "the client's user does not exist or is not active")
 	}
@@ -96,7 +100,7 @@ func (h *Handler) grant(r *http.Request, c *session.Client, form url.Values) (*s
 // verifier is RFC 7636 section 4.1.
 var verifier = regexp.MustCompile(`^[A-Za-z0-9._~-]{43,128}$`)
 
-func (h *Handler) redeem(r *http.Request, c *session.Client, form url.Values) (*session.Tokens, error) {
+func (h *Handler) redeem(r *http.Request, c *session.Client, form url.Values, confirm token.Confirmation) (*session.Tokens, error) {
 	for _, name := range []string{"code", "redirect_uri", "code_verifier"} {
 		if form.Get(name) == "" {
 			return nil, invalid(name + " is missing")
@@ -107,7 +111,7 @@ func (h *Handler) redeem(r *http.Request, c *session.Client, form url.Values) (*
 	}
 	sum := sha256.Sum256([]byte(form.Get("code_verifier")))
 	tokens, err := h.Sessions.Redeem(r.Context(), form.Get("code"), session.CodeBound{
-		Client: c.ID, Redirect: form.Get("redirect_uri"), Challenge: base64.RawURLEncoding.EncodeToString(sum[:]),
+		Client: c.ID, Redirect: form.Get("redirect_uri"), Challenge: base64.RawURLEncoding.EncodeToString(sum[:]), Confirm: confirm,
 	})
 	if err == nil && !c.May(session.GrantRefresh) {
 		tokens.Refresh = ""
@@ -138,19 +142,20 @@ func (h *Handler) revoke(w http.ResponseWriter, r *http.Request) error {
 
 // told is RFC 7662 section 2.2.
 type told struct {
-	Active    bool   `json:"active"`
-	Scope     string `json:"scope,omitzero"`
-	ClientID  string `json:"client_id,omitzero"`
-	Username  string `json:"username,omitzero"`
-	TokenType string `json:"token_type,omitzero"`
-	Subject   string `json:"sub,omitzero"`
-	UserID    string `json:"user_id,omitzero"`
-	Tenant    string `json:"tenant,omitzero"`
-	Issuer    string `json:"iss,omitzero"`
-	Audience  string `json:"aud,omitzero"`
-	ID        string `json:"jti,omitzero"`
-	Expires   int64  `json:"exp,omitzero"`
-	IssuedAt  int64  `json:"iat,omitzero"`
+	Active    bool         `json:"active"`
+	Scope     string       `json:"scope,omitzero"`
+	ClientID  string       `json:"client_id,omitzero"`
+	Username  string       `json:"username,omitzero"`
+	TokenType string       `json:"token_type,omitzero"`
+	Subject   string       `json:"sub,omitzero"`
+	UserID    string       `json:"user_id,omitzero"`
+	Tenant    string       `json:"tenant,omitzero"`
+	Issuer    string       `json:"iss,omitzero"`
+	Audience  string       `json:"aud,omitzero"`
+	ID        string       `json:"jti,omitzero"`
+	Expires   int64        `json:"exp,omitzero"`
+	IssuedAt  int64        `json:"iat,omitzero"`
+	Confirm   confirmation `json:"cnf,omitzero"`
 }
 
 // introspect tells an authenticated client about an access token of its own, or
@@ -171,7 +176,7 @@ func (h *Handler) introspect(w http.ResponseWriter, r *http.Request) error {
 	if form.Get("token") == "" {
 		return invalid("token is missing")
 	}
-	caller, err := h.Sessions.Check(r.Context(), form.Get("token"), token.KindAccess)
+	caller, err := h.Sessions.CheckUnproved(r.Context(), form.Get("token"), token.KindAccess)
 	if errors.Is(err, session.ErrUnavailable) {
 		return err
 	}
@@ -181,9 +186,9 @@ func (h *Handler) introspect(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	all := told{
-		Active: true, ClientID: claims.ClientID, Username: claims.Subject, TokenType: "Bearer", Subject: claims.Subject, UserID: claims.UserID,
+		Active: true, ClientID: claims.ClientID, Username: claims.Subject, TokenType: tokenType(claims.Confirm), Subject: claims.Subject, UserID: claims.UserID,
 		Tenant: claims.Tenant, Issuer: claims.Issuer, Audience: claims.Audience, ID: claims.ID,
-		Expires: claims.Expires.Unix(), IssuedAt: claims.IssuedAt.Unix(),
+		Expires: claims.Expires.Unix(), IssuedAt: claims.IssuedAt.Unix(), Confirm: confirmationOf(claims.Confirm),
 	}
 	all.Scope = h.Sessions.ScopeOf(claims.ClientID, claims.Scope)
 	writeJSON(w, http.StatusOK, all)

@@ -25,7 +25,7 @@ var clusterKey = []byte("0123456789abcdef0123456789abcdef")
 
 // openCluster starts nodes on one database. Their clocks are a minute and a half
 // early, right, and late.
-func openCluster(t *testing.T, n int) []*office {
+func openCluster(t *testing.T, n int, adjust ...func(*server.Config)) []*office {
 	t.Helper()
 	database := pgtest.Database(t)
 	nodes := make([]*office, n)
@@ -34,6 +34,9 @@ func openCluster(t *testing.T, n int) []*office {
 			c.Store, c.MasterKey, c.Node = database, clusterKey, string(rune('a'+i))
 			ahead, now := time.Duration(i-1)*90*time.Second, c.Now
 			c.Now = func() time.Time { return now().Add(ahead) }
+			for _, change := range adjust {
+				change(c)
+			}
 		})
 	}
 	nodes[0].populate()

@@ -36,31 +36,38 @@ type standards struct {
 func openStandards(t *testing.T, adjust func(*server.Config)) *standards {
 	t.Helper()
 	secret, hash := session.NewClientSecret()
-	all := []string{session.GrantCode, session.GrantRefresh}
-	all = all[:2:2]
 	s := &standards{secret: secret}
-	s.office = openOffice(t, func(c *server.Config) {
-		c.PublicURL = issuer
-		c.OAuth.Clients = []session.Client{
-			{ID: "web", Tenant: "diku", Name: "The <web> client", Grants: all, Scopes: []string{"*"}, Redirects: []string{redirectTo, "http://127.0.0.1/cb"}},
-			{ID: "other", Tenant: "diku", Grants: append(all, session.GrantExchange), Scopes: []string{"*"}, Redirects: []string{redirectTo}},
-			{ID: "shop", Tenant: "diku", Grants: append(all, session.GrantCredentials), Scopes: []string{"orders.collection.get"}, SecretHash: hash, User: readerID, Redirects: []string{redirectTo}},
-			{ID: "desk", Tenant: "diku", Grants: append(all, session.GrantExchange), Scopes: []string{"users.collection.get"}, Redirects: []string{redirectTo}},
-			{ID: "watch", Tenant: "diku", Scopes: []string{"*"}, SecretHash: hash, Introspect: true},
-			{ID: "away", Tenant: "elsewhere", Scopes: []string{"*"}, SecretHash: hash, Introspect: true},
-		}
-		if adjust != nil {
-			adjust(c)
-		}
-		for i := range c.OAuth.Clients {
-			if err := c.OAuth.Clients[i].Check(); err != nil {
-				t.Fatal(err)
-			}
-		}
-	})
-	s.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	s.office = openOffice(t, func(c *server.Config) { configureStandards(t, c, hash, adjust) })
+	s.ready()
 	s.enable("mod-orders-1.0.0", ordersHandlers, moduleThatAnswers(t))
 	return s
+}
+
+func (s *standards) ready() {
+	s.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+}
+
+func configureStandards(t *testing.T, c *server.Config, hash string, adjust func(*server.Config)) {
+	t.Helper()
+	all := []string{session.GrantCode, session.GrantRefresh}
+	all = all[:2:2]
+	c.PublicURL = issuer
+	c.OAuth.Clients = []session.Client{
+		{ID: "web", Tenant: "diku", Name: "The <web> client", Grants: all, Scopes: []string{"*"}, Redirects: []string{redirectTo, "http://127.0.0.1/cb"}},
+		{ID: "other", Tenant: "diku", Grants: append(all, session.GrantExchange), Scopes: []string{"*"}, Redirects: []string{redirectTo}},
+		{ID: "shop", Tenant: "diku", Grants: append(all, session.GrantCredentials), Scopes: []string{"orders.collection.get"}, SecretHash: hash, User: readerID, Redirects: []string{redirectTo}},
+		{ID: "desk", Tenant: "diku", Grants: append(all, session.GrantExchange), Scopes: []string{"users.collection.get"}, Redirects: []string{redirectTo}},
+		{ID: "watch", Tenant: "diku", Scopes: []string{"*"}, SecretHash: hash, Introspect: true},
+		{ID: "away", Tenant: "elsewhere", Scopes: []string{"*"}, SecretHash: hash, Introspect: true},
+	}
+	if adjust != nil {
+		adjust(c)
+	}
+	for i := range c.OAuth.Clients {
+		if err := c.OAuth.Clients[i].Check(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 type oauthReply struct {

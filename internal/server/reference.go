@@ -76,6 +76,10 @@ var policyMeaning = map[string]string{
 	"elevated_ttl":      "lifetime of raised scope, 5m at most",
 	"module_ttl":        "lifetime of the token that a module gets for a request",
 	"signing":           "algorithm of access tokens: EdDSA, ES256 or RS256, see [keys](running.md#keys)",
+	"proof_nonce":       "DPoP proofs must carry a nonce of ours, see [proof of possession](dpop.md)",
+	"bound_grace":       "W of sessions that are bound to a key, if it is longer than `grace`",
+	"bound_late_budget": "B of sessions that are bound to a key, if it is more than `late_budget`",
+	"bound_keep":        "sessions that are bound to a key keep their refresh token",
 	"step_up":           "permissions that need a fresh proof, see [raised scope](elevation.md): `orders.item.delete: {max_age: 5m}`",
 }
 

@@ -29,7 +29,7 @@ func (s *Server) openGateway(ctx context.Context) error {
 	}
 	s.gateway = &gateway.Gateway{
 		Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Store: s.db,
-		Prefix: prefix, InternalURL: internal, Okapi: s.config.Okapi.URL, OpenManagement: s.config.Demo,
+		Prefix: prefix, PublicURL: s.config.PublicURL, InternalURL: internal, Okapi: s.config.Okapi.URL, OpenManagement: s.config.Demo,
 		Transport: gateway.Transport{ResponseTimeout: s.config.Upstream.Timeout.Std()}, Origins: s.ownOrigins(),
 		Errors:   gateway.ErrorProfiles{Default: s.config.Errors.Profile, Tenants: s.config.Errors.Tenants},
 		Partners: s.config.APIKeys.Routes, Proxies: networks(s.config.TrustedProxies), Version: Version(), Now: s.db.Now, Log: s.log, Registerer: s.metrics.registry,
@@ -154,7 +154,7 @@ func (s *Server) openRecovery() {
 // endpoints are FOLIO's, without their guards.
 func (s *Server) endpoints(prefix string) *folio.Handler {
 	front := &folio.Handler{
-		Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Prefix: prefix,
+		Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Prefix: prefix, PublicURL: s.config.PublicURL,
 		Cookies:        s.cookies(prefix),
 		TrustedOrigins: s.ownOrigins(), Now: s.db.Now, Log: s.log,
 		Call: s.gateway.Call, Challenge: s.gateway.Challenge, Recovery: s.recovery, EurekaPermissions: s.config.Login.EurekaPermissions, LoginLog: s.config.Login.LogEvents,

@@ -227,7 +227,7 @@ func (s *Server) openSessions(ctx context.Context, master []byte) error {
 	s.usage = &usage{Observer: s.metrics, store: s.db}
 	s.sessions = &session.Service{
 		Moving: s.db, Old: old,
-		Store: s.db, Feed: s.db, Cluster: s.db, Trust: c.TrustMemory.Std(), Accounts: s.db, Credentials: s.db, Devices: s.db, Events: s.db, Users: s.users,
+		Store: s.db, Feed: s.db, Cluster: s.db, Trust: c.TrustMemory.Std(), Accounts: s.db, Credentials: s.db, Devices: s.db, Spent: s.db, Events: s.db, Users: s.users,
 		UsersElsewhere: s.borrowed != nil,
 		Tokens:         s.ring, Directory: s.people, Policies: policies,
 		Passwords: &credential.Hasher{}, Rules: credential.Rules{MinLength: c.Login.MinPassword, AllowWeak: c.Demo}, Limits: limits,

@@ -22,6 +22,20 @@ func (d *decision) bound(row *Session) bool {
 	return true
 }
 
+// confirmed is whether the refresh comes with the key that the session is bound
+// to. A token without its key is stolen, or of a client that lost its key; the
+// session is its owner's, and goes on.
+func (d *decision) confirmed(row *Session) bool {
+	return row.Confirm == "" || d.req.Confirm == row.Confirm
+}
+
+func (d *decision) mismatch(row *Session) string {
+	if !d.confirmed(row) {
+		return "refreshed without the key that the session is bound to"
+	}
+	return "refreshed from another " + string(d.policy.Binding) + " than at login"
+}
+
 func sameNetwork(a, b string) bool {
 	first, err := network(a)
 	second, err2 := network(b)

@@ -65,9 +65,20 @@ type verified struct {
 // Check tells whether a token of one of the accepted kinds holds now: its
 // signature, its expiry, that its session and its user's epochs stand, and
 // that its user is active. It asks the store for nothing that is in memory.
-// It fails with ErrTokenExpired, ErrTokenInvalid (also as *UserGone) or
+// A token that is bound to a key is refused with *ProofError. It fails with
+// ErrTokenExpired, ErrTokenInvalid (also as *UserGone) or
 // ErrUnavailable; with ErrDirectory, the claims are there and genuine.
 func (s *Service) Check(ctx context.Context, raw string, accept ...token.Kind) (Caller, error) {
+	c, err := s.check(ctx, raw, false, accept)
+	if err == nil && c.Claims.Confirm != "" {
+		return Caller{}, &ProofError{Missing: true, reason: "the token is bound to a key"}
+	}
+	return c, err
+}
+
+// CheckUnproved is Check for tokens that are bound to keys, too. Whoever lets
+// somebody in by what it returns asks for the proof: see Possesses.
+func (s *Service) CheckUnproved(ctx context.Context, raw string, accept ...token.Kind) (Caller, error) {
 	return s.check(ctx, raw, false, accept)
 }
 

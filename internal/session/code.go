@@ -17,7 +17,13 @@ const codeTTL = time.Minute
 
 // CodeBound is what an authorization code is good for: whoever redeems it must
 // bring the same.
-type CodeBound struct{ Client, Redirect, Challenge string }
+type CodeBound struct {
+	Client, Redirect, Challenge string
+	// Confirm is the key that a code is bound to (dpop_jkt, RFC 9449 section 10), if
+	// it is bound to one. Whoever redeems it names the key that was proved, to
+	// which the session is bound from then on.
+	Confirm token.Confirmation
+}
 
 // Authorize proves a password and gives the code of a new session. It fails as
 // Login does. The session is there before its code is redeemed, so that whoever
@@ -36,7 +42,25 @@ func (s *Service) Authorize(ctx context.Context, req LoginRequest, bound CodeBou
 }
 
 func (s *Service) mintCode(row *Session, bound CodeBound) string {
-	return s.Tokens.MintCode(row.Binding(), s.Now().Add(codeTTL), bound.Client, bound.Redirect, bound.Challenge)
+	return s.Tokens.MintCode(row.Binding(), s.Now().Add(codeTTL), bound.fields()...)
+}
+
+func (b CodeBound) fields() []string {
+	fields := []string{b.Client, b.Redirect, b.Challenge}
+	if b.Confirm != "" {
+		fields = append(fields, string(b.Confirm))
+	}
+	return fields
+}
+
+// matches is whether a code was made for a session and what is brought along. A
+// code that is bound to no key is good with any, and a code of another key is as
+// good as none: it ends nothing.
+func (s *Service) matches(row *Session, code token.Code, bound CodeBound) bool {
+	free := bound
+	free.Confirm = ""
+	return row.Client == bound.Client && (s.Tokens.CodeMatches(row.Binding(), code, bound.fields()...) ||
+		s.Tokens.CodeMatches(row.Binding(), code, free.fields()...))
 }
 
 // Redeem gives tokens for a code, once, or *Refused. A code is used when its
@@ -55,7 +79,7 @@ func (s *Service) Redeem(ctx context.Context, raw string, bound CodeBound) (*Tok
 		return s.Store.UpdateSession(ctx, code.Session, func(now time.Time, r *Session) Effects {
 			defer func() { row = *r }()
 			granted, replayed = false, false
-			if !s.Tokens.CodeMatches(r.Binding(), code, bound.Client, bound.Redirect, bound.Challenge) || r.Client != bound.Client {
+			if !s.matches(r, code, bound) {
 				return Effects{}
 			}
 			if !r.RevokedAt.IsZero() || s.memory.over(r.ID, r.Tenant, r.UserID, r.TenantEpoch, r.UserEpoch) {
@@ -74,7 +98,7 @@ func (s *Service) Redeem(ctx context.Context, raw string, bound CodeBound) (*Tok
 				return Effects{}
 			}
 			granted, first = true, now
-			r.Gen, r.RotatedAt, r.LastActivity = 2, now, now
+			r.Gen, r.RotatedAt, r.LastActivity, r.Confirm = 2, now, now, bound.Confirm
 			return Effects{Save: true}
 		})
 	})
@@ -94,8 +118,9 @@ func (s *Service) Redeem(ctx context.Context, raw string, bound CodeBound) (*Tok
 }
 
 // ClientTokens gives a client an access token of the user it stands for, with
-// some of its scope, and no refresh token: it can ask again.
-func (s *Service) ClientTokens(ctx context.Context, c *Client, scope string) (*Tokens, error) {
+// some of its scope and bound to a key if there is one, and no refresh token: it
+// can ask again.
+func (s *Service) ClientTokens(ctx context.Context, c *Client, scope string, confirm token.Confirmation) (*Tokens, error) {
 	epoch := s.memory.epoch(c.Tenant, c.User)
 	user, known, err := s.find(ctx, c.Tenant, "", c.User)
 	switch {
@@ -104,7 +129,7 @@ func (s *Service) ClientTokens(ctx context.Context, c *Client, scope string) (*T
 	case !known || !user.Active:
 		return nil, ErrNotFound
 	}
-	tokens, err := s.create(ctx, proven{user, epoch}, LoginRequest{Client: c.ID, Scope: scope})
+	tokens, err := s.create(ctx, proven{user, epoch}, LoginRequest{Client: c.ID, Scope: scope, Confirm: confirm})
 	s.Observe.LoggedIn(loginResult(err))
 	if err != nil {
 		return nil, err

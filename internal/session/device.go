@@ -206,9 +206,10 @@ func (s *Service) answerDevice(ctx context.Context, d *Device, answer DeviceAnsw
 	return err
 }
 
-// DeviceTokens gives a device its tokens, once, or says why not yet. A code that
+// DeviceTokens gives a device its tokens, once, bound to the key that it proved,
+// or says why not yet. A code that
 // is not the client's, or that was used, is *Refused.
-func (s *Service) DeviceTokens(ctx context.Context, c *Client, code string) (*Tokens, error) {
+func (s *Service) DeviceTokens(ctx context.Context, c *Client, code string, confirm token.Confirmation) (*Tokens, error) {
 	var d Device
 	var not error
 	err := s.retry(ctx, func() error {
@@ -234,6 +235,7 @@ func (s *Service) DeviceTokens(ctx context.Context, c *Client, code string) (*To
 		return nil, err
 	}
 	bound := d.bound()
+	bound.Confirm = confirm
 	return s.Redeem(ctx, s.mintCode(row, bound), bound)
 }
 

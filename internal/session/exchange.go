@@ -21,6 +21,8 @@ type ExchangeRequest struct {
 	Scope string
 	// Raise asks for raised scope.
 	Raise bool
+	// Confirm is the key that the client has proved to hold.
+	Confirm token.Confirmation
 }
 
 // Exchange gives a client another access token of the same session (RFC 8693):
@@ -31,14 +33,15 @@ type ExchangeRequest struct {
 // ErrProofOld, ErrForbidden for permissions that the user does not have, or
 // ErrUnavailable.
 func (s *Service) Exchange(ctx context.Context, c *Client, req ExchangeRequest) (*Tokens, error) {
-	caller, err := s.Check(ctx, req.Token, token.KindAccess)
+	caller, err := s.CheckUnproved(ctx, req.Token, token.KindAccess)
 	switch {
 	case err != nil:
 		return nil, err
-	case caller.Claims.ClientID != c.ID:
+	case caller.Claims.ClientID != c.ID, caller.Claims.Confirm != "" && caller.Claims.Confirm != req.Confirm:
 		return nil, ErrTokenInvalid
 	}
 	claims := caller.Claims
+	claims.Confirm = req.Confirm
 	scope, err := s.Narrow(ctx, c, claims.Scope, req.Scope)
 	if err != nil {
 		return nil, err
@@ -49,7 +52,7 @@ func (s *Service) Exchange(ctx context.Context, c *Client, req ExchangeRequest) 
 	claims.Scope, claims.ID, claims.IssuedAt = scope, "", s.Now()
 	t := &Tokens{
 		Session: claims.Session, Tenant: claims.Tenant, UserID: claims.UserID, Username: claims.Subject,
-		Issued: claims.IssuedAt, AccessExpires: claims.Expires, Scope: s.ScopeOf(c.ID, scope),
+		Issued: claims.IssuedAt, AccessExpires: claims.Expires, Scope: s.ScopeOf(c.ID, scope), Confirm: claims.Confirm,
 	}
 	t.Access, err = s.Tokens.Mint(claims)
 	return t, err

@@ -53,6 +53,8 @@ type Rule struct {
 	LateBudget int
 	// Strict ends the session when any older token is presented.
 	Strict bool
+	// Keep is whether the newest token stays where the table says that it rotates.
+	Keep bool
 	// Idle is how long after its last rotation or late recovery a session lives.
 	Idle time.Duration
 }
@@ -82,13 +84,14 @@ type Presented struct {
 // Outcome is what the rule decided.
 type Outcome uint8
 
-// The outcomes. Rotated, Floored, Retried, Recovered and Adopted are answered
+// The outcomes. Rotated, Floored, Retried, Recovered, Kept and Adopted are answered
 // with tokens, all others with a refusal.
 const (
 	Rotated Outcome = iota + 1
 	Floored
 	Retried
 	Recovered
+	Kept
 	Adopted
 	Altered     // inner tag wrong; alarm
 	Ended       // revoked or expired; final
@@ -140,6 +143,7 @@ func (v Verdict) Final() bool { return v.Outcome == Ended || v.Outcome == Reused
 //	 8   strikes open, now − strike_at > H             Reused      revoke       final
 //	 9   g = G, healed strikes closed, none open,      Rotated     gen + 1, rotated_at = window_at = now
 //	     age ≥ F
+//	     the same, and tokens are kept                 Kept        rotated_at = now
 //	10   g = G otherwise                               Floored     strikes, only if changed
 //	11   strict, g < G                                 Reused      revoke       final, by scope
 //	12   g = G − 1, age < W, not restored              Retried     –
@@ -194,8 +198,13 @@ func (f Family) Present(p Presented, r Rule, now time.Time) (Family, Verdict) {
 		v.Healed = f.heal(p.Heals)
 		v.Changed = v.Healed > 0
 		if !f.Struck() && (age >= r.Floor || backwards) {
-			f.rotate(p.Gen, now)
 			v.Changed = true
+			if r.Keep {
+				f.SeenGen = max(f.SeenGen, p.Gen)
+				f.RotatedAt = now // not the window of an older token
+				return say(9, Kept)
+			}
+			f.rotate(p.Gen, now)
 			return say(9, Rotated)
 		}
 		return say(10, Floored)

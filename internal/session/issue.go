@@ -15,6 +15,7 @@ func (s *Service) issue(row *Session, policy Policy, now time.Time, refresh bool
 		Scope:          s.ScopeOf(row.Client, row.Scope),
 		RefreshExpires: row.Expires(policy.Idle, row.AbsoluteExpiry).Truncate(time.Second),
 		AccessExpires:  accessExpiry(policy, row.AbsoluteExpiry, now),
+		Confirm:        row.Confirm,
 	}
 	var err error
 	t.Access, err = s.Tokens.Mint(token.Claims{

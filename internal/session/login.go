@@ -283,7 +283,7 @@ func (s *Service) raise(ctx context.Context, claims *token.Claims, access *direc
 	t := &Tokens{
 		Session: row.ID, Tenant: claims.Tenant, UserID: claims.UserID, Username: claims.Subject, Issued: now,
 		AccessExpires: claims.AuthTime.Add(min(policy.ElevatedTTL, longestElevated)).Truncate(time.Second),
-		Scope:         strings.Join(permissions, " "),
+		Scope:         strings.Join(permissions, " "), Confirm: claims.Confirm,
 	}
 	if !t.AccessExpires.After(now) {
 		return nil, ErrProofOld

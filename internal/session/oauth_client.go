@@ -52,6 +52,9 @@ type Client struct {
 	User string `yaml:"user"`
 	// Introspect lets the client ask about tokens of all clients of its tenant.
 	Introspect bool `yaml:"introspect"`
+	// DPoP is whether the client gets no tokens but those that are bound to a key
+	// of its own (RFC 9449 section 5.2).
+	DPoP bool `yaml:"dpop_bound_access_tokens"`
 }
 
 // Public is whether the client has no secret.

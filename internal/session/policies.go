@@ -40,6 +40,10 @@ type PolicyPatch struct {
 	SessionsPerUser *int      `json:"sessions_per_user,omitempty" yaml:"sessions_per_user"`
 	ElevatedTTL     *Duration `json:"elevated_ttl,omitempty" yaml:"elevated_ttl"`
 	ModuleTTL       *Duration `json:"module_ttl,omitempty" yaml:"module_ttl"`
+	ProofNonce      *bool     `json:"proof_nonce,omitempty" yaml:"proof_nonce"`
+	BoundGrace      *Duration `json:"bound_grace,omitempty" yaml:"bound_grace"`
+	BoundLateBudget *int      `json:"bound_late_budget,omitempty" yaml:"bound_late_budget"`
+	BoundKeep       *bool     `json:"bound_keep,omitempty" yaml:"bound_keep"`
 	Signing         *string   `json:"signing,omitempty" yaml:"signing"`
 	StepUp          *StepUps  `json:"step_up,omitzero" yaml:"step_up"`
 }
@@ -47,11 +51,12 @@ type PolicyPatch struct {
 // Patch is a policy with every field, in the words of an override.
 func (p Policy) Patch() PolicyPatch {
 	access, idle, absolute := Duration(p.AccessTTL), Duration(p.Idle), Duration(p.Absolute)
-	grace, elevated, module := Duration(p.Grace), Duration(p.ElevatedTTL), Duration(p.ModuleTTL)
+	grace, elevated, module, bound := Duration(p.Grace), Duration(p.ElevatedTTL), Duration(p.ModuleTTL), Duration(p.BoundGrace)
 	return PolicyPatch{
 		AccessTTL: &access, Jitter: &p.Jitter, Idle: &idle, Absolute: &absolute, Grace: &grace,
 		LateBudget: &p.LateBudget, Strict: &p.Strict, EndUser: &p.EndUser, Binding: &p.Binding,
 		SessionsPerUser: &p.SessionsPerUser, ElevatedTTL: &elevated, ModuleTTL: &module, Signing: &p.Signing, StepUp: &p.StepUp,
+		ProofNonce: &p.ProofNonce, BoundGrace: &bound, BoundLateBudget: &p.BoundLateBudget, BoundKeep: &p.BoundKeep,
 	}
 }
 
@@ -110,6 +115,10 @@ func (p PolicyPatch) Apply(base Policy) Policy {
 	set(&base.EndUser, p.EndUser)
 	set(&base.Binding, p.Binding)
 	set(&base.SessionsPerUser, p.SessionsPerUser)
+	set(&base.ProofNonce, p.ProofNonce)
+	setDuration(&base.BoundGrace, p.BoundGrace)
+	set(&base.BoundLateBudget, p.BoundLateBudget)
+	set(&base.BoundKeep, p.BoundKeep)
 	set(&base.Signing, p.Signing)
 	set(&base.StepUp, p.StepUp)
 	return base

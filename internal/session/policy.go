@@ -41,6 +41,15 @@ type Policy struct {
 	ElevatedTTL time.Duration
 	// ModuleTTL is the lifetime of the token that a module gets for a request.
 	ModuleTTL time.Duration
+	// ProofNonce is whether DPoP proofs must carry a nonce of ours.
+	ProofNonce bool
+	// BoundGrace and BoundLateBudget are Grace and LateBudget of sessions that are
+	// bound to a key, if they are more: a thief has no use for a token without its
+	// key. BoundKeep is whether such a session keeps its refresh token for good
+	// (RFC 9700 section 4.14.2).
+	BoundGrace      time.Duration
+	BoundLateBudget int
+	BoundKeep       bool
 	// Signing is the algorithm of access tokens, as in token.AccessAlgorithms.
 	Signing string
 	// StepUp are the permissions that need more than an access token. It is
@@ -65,6 +74,9 @@ const (
 	LongestAbsolute = 400 * 24 * time.Hour // browsers drop cookies after that
 	longestElevated = 5 * time.Minute
 	longestGrace    = time.Minute
+	// Nobody shares the window of a session that is bound to a key.
+	longestBoundGrace = 5 * time.Minute
+	boundToSome       = token.Confirmation("jkt:some")
 )
 
 // DefaultPolicy is what applies where nobody said otherwise.
@@ -91,7 +103,27 @@ func (p Policy) FOLIOExact() Policy {
 	return p
 }
 
-// Rule returns what Present needs.
+// boundBy is the policy of a session that is bound to a key, if it is.
+func (p Policy) boundBy(c token.Confirmation) Policy {
+	if c == "" {
+		p.BoundKeep = false
+		return p
+	}
+	if p.Grace == 0 {
+		p.BoundKeep = false // FOLIO-exact
+		return p
+	}
+	p.Grace, p.LateBudget = max(p.Grace, p.BoundGrace), max(p.LateBudget, p.BoundLateBudget)
+	return p
+}
+
+// of is the policy of a session.
+func (p *Policies) of(row *Session) Policy {
+	return p.For(row.Tenant, row.Client, row.UserID).boundBy(row.Confirm)
+}
+
+// Rule returns what Present needs of a policy. What is for bound sessions is in it
+// only after boundBy.
 func (p Policy) Rule() Rule {
 	r := Rule{
 		Grace:      p.Grace,
@@ -100,6 +132,7 @@ func (p Policy) Rule() Rule {
 		LateBudget: p.LateBudget,
 		Strict:     p.Strict,
 		Idle:       p.Idle,
+		Keep:       p.BoundKeep,
 	}
 	if p.Grace == 0 {
 		r.LateBudget, r.Strict = 0, true
@@ -144,6 +177,10 @@ func (p Policy) Lint() []Finding {
 	refuse(p.Grace > 0 && rule.Floor >= p.AccessTTL/2, "grace", "%s: the floor of 2 × grace must be under half of access_ttl (%s)", p.Grace, p.AccessTTL)
 	refuse(p.Grace > 0 && 2*p.Grace >= spread, "grace", "%s: 2 × grace must be under the spread of access_ttl by jitter (%s), or a thief can keep step", p.Grace, spread)
 	refuse(p.LateBudget < 0 || p.LateBudget > 3, "late_budget", "%d: must be between 0 and 3", p.LateBudget)
+	bound := p.boundBy(boundToSome).Rule()
+	refuse(p.BoundGrace < 0 || p.BoundGrace > longestBoundGrace, "bound_grace", "%s: must be between 0s and 5m", p.BoundGrace)
+	refuse(p.BoundGrace > p.Grace && p.Grace > 0 && bound.Floor >= p.AccessTTL/2, "bound_grace", "%s: the floor of 2 × bound_grace must be under half of access_ttl (%s)", p.BoundGrace, p.AccessTTL)
+	refuse(p.BoundLateBudget < 0 || p.BoundLateBudget > 100, "bound_late_budget", "%d: must be between 0 and 100", p.BoundLateBudget)
 	refuse(p.SessionsPerUser < 1 || p.SessionsPerUser > 10000, "sessions_per_user", "%d: must be between 1 and 10000", p.SessionsPerUser)
 	refuse(p.ElevatedTTL < time.Second || p.ElevatedTTL > longestElevated, "elevated_ttl", "%s: must be between 1s and 5m", p.ElevatedTTL)
 	refuse(p.ModuleTTL < time.Second || p.ModuleTTL > LongestModule, "module_ttl", "%s: must be between 1s and 24h", p.ModuleTTL)
@@ -157,6 +194,7 @@ func (p Policy) Lint() []Finding {
 	advise(p.AccessTTL >= time.Second && p.AccessTTL <= time.Minute, "access_ttl", "%s: FOLIO's script clients log in before every call at 60s and below", p.AccessTTL)
 	advise(p.Absolute > 24*24*time.Hour, "absolute", "%s: browsers' timers overflow at 24.8 days and the session would seem over at once", p.Absolute)
 	advise(p.Grace == 0, "grace", "0s: FOLIO-exact, a lost answer or a second tab ends sessions")
+	advise(p.Grace == 0 && (p.BoundGrace > 0 || p.BoundLateBudget > 0 || p.BoundKeep), "bound_grace", "with grace 0s nothing of bound_grace, bound_late_budget and bound_keep holds: FOLIO-exact is for all")
 	advise(p.Strict && p.Grace > 0, "strict", "true: a delayed tab ends the session")
 	return found
 }

@@ -30,6 +30,8 @@ type RefreshRequest struct {
 	// Scope is what the access token is to have of the session's scope; empty is
 	// all of it.
 	Scope string
+	// Confirm is the key that whoever presents the token has proved to hold.
+	Confirm token.Confirmation
 }
 
 // Tokens is what a login or a refresh gives.
@@ -45,6 +47,8 @@ type Tokens struct {
 	Device string
 	// Scope is the access token's; empty where there is no client that has one.
 	Scope string
+	// Confirm is the key that the access token is bound to, empty for none.
+	Confirm token.Confirmation
 	// Issued is the instant from which all lifetimes count.
 	Issued time.Time
 }
@@ -163,7 +167,7 @@ func (d *decision) commit(ctx context.Context) error {
 func (d *decision) decide(now time.Time, row *Session) Effects {
 	s := d.service
 	d.now, d.unknownUser = now, false
-	d.policy = s.Policies.For(row.Tenant, row.Client, row.UserID)
+	d.policy = s.Policies.of(row)
 	defer func() { d.row = *row }()
 	access, known := s.Directory.Cached(row.Tenant, row.UserID)
 	active := known && access.User.Active
@@ -191,7 +195,7 @@ func (d *decision) decide(now time.Time, row *Session) Effects {
 		}
 		return Effects{Save: true, EndUser: UserDeactivated, Events: []audit.Event{e}}
 	}
-	bound := d.bound(row)
+	bound := d.bound(row) && d.confirmed(row)
 	heals := d.heals(row)
 	// The strike of a commit whose answer was lost is this presentation's own. A
 	// second one beside it would leave the first without anybody to heal it, and
@@ -232,9 +236,11 @@ func (d *decision) decide(now time.Time, row *Session) Effects {
 		if row.openStrikes() == 1 {
 			d.struck, d.struckAt = d.verdict.Strike, row.StrikeAt
 		}
-	case Rotated:
+	case Rotated, Kept:
 		row.LastAddress, row.LastActivity = d.actor.Address, now
-		d.rotatedAt = now
+		if d.verdict.Outcome == Rotated {
+			d.rotatedAt = now
+		}
 	case Adopted:
 		row.LastAddress, row.LastActivity = d.actor.Address, now
 		row.TenantEpoch = adopt // once: it is not behind any more
@@ -320,7 +326,7 @@ func (d *decision) events(row *Session, bound bool) []audit.Event {
 		}
 	case NotAllowed:
 		if !bound {
-			alarm(audit.BindingMismatch, "refreshed from another "+string(d.policy.Binding)+" than at login")
+			alarm(audit.BindingMismatch, d.mismatch(row))
 		}
 	}
 	return list
@@ -385,6 +391,11 @@ func (d *decision) answer() (*Tokens, error) {
 	if d.scope != "" {
 		d.row.Scope = d.scope
 	}
+	if d.row.Confirm == "" {
+		// The session stays unbound: a thief could bind it to a key of his own, and
+		// lock its owner out.
+		d.row.Confirm = d.req.Confirm
+	}
 	return s.issue(&d.row, d.policy, d.now, !keepCookie)
 }
 
@@ -403,7 +414,7 @@ var outcomeNames = [...]string{
 	0: "none", Rotated: "rotated", Floored: "floor", Retried: "retry", Recovered: "late_recovery",
 	Altered: "tag_mismatch", Ended: "ended", NotAllowed: "not_allowed", Ahead: "generation_ahead",
 	Reused: "reuse", Unready: "feed_behind", Stale: "superseded", StaleAgain: "superseded_again",
-	strikesOver: "strikes_over", Adopted: "adopted",
+	strikesOver: "strikes_over", Adopted: "adopted", Kept: "kept",
 }
 
 // String is the outcome's name in metrics.

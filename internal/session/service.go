@@ -46,6 +46,8 @@ type Service struct {
 	Clients map[string]*Client
 	// Devices are those that wait to be let in.
 	Devices DeviceStore
+	// Spent knows which proofs and the like were used.
+	Spent SpentStore
 	// Rules are what a new password must keep.
 	Rules    credential.Rules
 	Limits   *credential.Regulator
@@ -73,6 +75,7 @@ type Service struct {
 	scopes   *lru.Cache[scopedKey, leftAccess]
 	codes    credential.Regulator
 	strikes  strikes
+	proofs   proofs
 	adoption atomic.Pointer[Adoption]
 
 	stop    context.CancelFunc

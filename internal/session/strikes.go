@@ -61,7 +61,7 @@ func (s *Service) armStrike(ctx context.Context, id token.SessionID, strikeAt ti
 	if err != nil {
 		return // row 8 ends it at the next presentation
 	}
-	heal := s.Policies.For(row.Tenant, row.Client, row.UserID).Rule().Heal
+	heal := s.Policies.of(row).Rule().Heal
 	s.strikes.arm(id, strikeAt.Add(heal).Sub(s.Now()))
 }
 
@@ -74,7 +74,7 @@ func (s *Service) strikeDue(id token.SessionID) {
 	var ended bool
 	err := s.Store.UpdateSession(ctx, id, func(now time.Time, row *Session) Effects {
 		again, ended = 0, false
-		rule := s.Policies.For(row.Tenant, row.Client, row.UserID).Rule()
+		rule := s.Policies.of(row).Rule()
 		next, verdict := row.StrikesDue(rule, now)
 		if !verdict.Changed {
 			if row.RevokedAt.IsZero() && row.Struck() {

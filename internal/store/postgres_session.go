@@ -22,6 +22,8 @@ type pgRow struct {
 	// epoch is what the column tenant_epoch holds, and stored what state holds.
 	epoch  uint64
 	stored []byte
+	// bound is what the column confirm holds.
+	bound token.Confirmation
 	// dirty is whether the row is in the transaction's list of those to write.
 	dirty bool
 	// broken is why the row cannot be read. That is its own session's fault and
@@ -49,7 +51,7 @@ func scanRow(row pgx.CollectableRow, r *pgRow, more ...any) error {
 	r.CreatedAt, r.AbsoluteExpiry = fromMicro(created), fromMicro(expiry)
 	var b state
 	copy(b[:], encoded)
-	r.stored = encoded
+	r.stored, r.bound = encoded, r.Confirm
 	if err := decodeState(&b, len(encoded), &r.Session); err != nil {
 		return err
 	}
@@ -75,10 +77,10 @@ const (
 	// pgUpdateSessions is for the rare changes that indexes follow.
 	pgUpdateSessions = `UPDATE sessions SET state = new.state, struck_at = new.struck_at,
 		ended_at = CASE WHEN new.ended_at = 0 THEN sessions.ended_at ELSE new.ended_at END,
-		ended_why = new.ended_why, ended_by = new.ended_by, tenant_epoch = new.tenant_epoch,
+		ended_why = new.ended_why, ended_by = new.ended_by, tenant_epoch = new.tenant_epoch, confirm = new.confirm,
 		active_day = greatest(sessions.active_day, new.active_day)
-		FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::bigint[])
-			AS new (id, state, struck_at, ended_at, ended_why, ended_by, tenant_epoch, active_day) WHERE sessions.id = new.id`
+		FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::text[], $9::bigint[])
+			AS new (id, state, struck_at, ended_at, ended_why, ended_by, tenant_epoch, confirm, active_day) WHERE sessions.id = new.id`
 )
 
 // Session reads one session.
@@ -127,11 +129,11 @@ func (t *pgTx) save(r *pgRow, before *session.Session) error {
 func queueSessions(b *pgx.Batch, rows []*pgRow) {
 	var ids, states, rareIDs, rareStates [][]byte
 	var struck, ended, epochs, days []int64
-	var why, by []string
+	var why, by, bound []string
 	for _, r := range rows {
 		encoded := encodeState(&r.Session)
 		now := struckAt(&r.Session)
-		if r.ends == 0 && now == r.struck && r.TenantEpoch == r.epoch && !r.moved() {
+		if r.ends == 0 && now == r.struck && r.TenantEpoch == r.epoch && r.Confirm == r.bound && !r.moved() {
 			ids, states = append(ids, r.ID[:]), append(states, encoded[:])
 			continue
 		}
@@ -139,12 +141,13 @@ func queueSessions(b *pgx.Batch, rows []*pgRow) {
 		struck, ended, epochs = append(struck, now), append(ended, r.ends), append(epochs, int64(r.TenantEpoch))
 		days = append(days, activeDay(&r.Session))
 		why, by = append(why, clean(string(r.RevokedWhy))), append(by, clean(r.RevokedBy))
+		bound = append(bound, string(r.Confirm))
 	}
 	if len(ids) > 0 {
 		b.Queue(pgUpdateStates, ids, states)
 	}
 	if len(rareIDs) > 0 {
-		b.Queue(pgUpdateSessions, rareIDs, rareStates, struck, ended, why, by, epochs, days)
+		b.Queue(pgUpdateSessions, rareIDs, rareStates, struck, ended, why, by, epochs, bound, days)
 	}
 }
 

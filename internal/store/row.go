@@ -15,11 +15,14 @@ type row struct {
 }
 
 // allowed is whether a callback kept its contract. Only what the family, the
-// activity and the end of a session are made of can change, and its epoch grow; a callback that
-// changes more, or wakes the dead, has a fault that must not be stored in part.
+// activity and the end of a session are made of can change, its epoch grow, and
+// its key be set once; a callback that changes more, or wakes the dead, has a fault that must not be stored in part.
 func allowed(s, before *session.Session) error {
 	if fixed(*s) != fixed(*before) {
 		return misuse("what is fixed at login was changed")
+	}
+	if s.Confirm != before.Confirm && before.Confirm != "" {
+		return misuse("a session stays bound to the key that it was bound to")
 	}
 	if s.TenantEpoch < before.TenantEpoch {
 		return misuse("the epoch of a session went back")
@@ -59,9 +62,11 @@ func sameEnd(a, b *session.Session) bool {
 }
 
 // fixed returns what never changes after the login. The epoch of the tenant
-// does once, when a session catches up with a restored database.
+// does once, when a session catches up with a restored database, and the key,
+// when a code is redeemed.
 func fixed(s session.Session) session.Session {
 	s.Family, s.TenantEpoch = session.Family{}, 0
+	s.Confirm = ""
 	s.LastActivity, s.LastAddress, s.Retries, s.RevokedBy = time.Time{}, "", 0, ""
 	return s
 }

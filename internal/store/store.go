@@ -53,6 +53,7 @@ type DB interface {
 	session.PolicyStore
 	session.APIKeyStore
 	session.DeviceStore
+	session.SpentStore
 	session.MovingStore
 	session.UsageStore
 	directory.Source
