@@ -44,7 +44,11 @@ func (b *bench) listAll(ctx context.Context, sh *shelf) error {
 		return errors.New("the store is empty")
 	}
 	one := first.Sessions[0]
-	last, err := lastCursor(ctx, service)
+	last, err := lastCursor(ctx, service, session.Filter{})
+	if err != nil {
+		return err
+	}
+	idle, err := lastCursor(ctx, service, session.Filter{ByActivity: true})
 	if err != nil {
 		return err
 	}
@@ -56,6 +60,8 @@ func (b *bench) listAll(ctx context.Context, sh *shelf) error {
 		{"page of one user", session.Filter{Live: true, Tenant: one.Tenant, UserID: one.UserID}},
 		{"page of a tenant, a client and an address", session.Filter{Live: true, Tenant: one.Tenant, Client: one.Client, Address: one.LoginAddress}},
 		{"last page", session.Filter{Cursor: last}},
+		{"first page by activity", session.Filter{Live: true, ByActivity: true}},
+		{"last page by activity", session.Filter{Cursor: idle, ByActivity: true}},
 	} {
 		worst, err := slowest(func() error { _, err := page(what.filter); return err })
 		if err != nil {
@@ -87,8 +93,8 @@ func (b *bench) measureOverview(ctx context.Context, sh *shelf) error {
 }
 
 // lastCursor walks to where the last page begins.
-func lastCursor(ctx context.Context, service *session.Service) (string, error) {
-	for f := (session.Filter{Limit: 1000}); ; {
+func lastCursor(ctx context.Context, service *session.Service, f session.Filter) (string, error) {
+	for f.Limit = 1000; ; {
 		page, err := service.List(ctx, f)
 		if err != nil || page.Next == "" {
 			return f.Cursor, err

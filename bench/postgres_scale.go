@@ -17,10 +17,10 @@ import (
 // its own and one of a thousand users. Logging in a million times would take a
 // while.
 const multiplySessions = `INSERT INTO sessions (id, created_at, absolute_expiry, tenant_epoch, user_epoch, struck_at, ended_at,
-		tenant, user_id, username, client, secret, device, login_address, user_agent, ended_why, ended_by, state)
+		tenant, user_id, username, client, secret, device, login_address, user_agent, ended_why, ended_by, state, active_day)
 	SELECT substr(sha256(id || int8send(n)), 1, 16), created_at, absolute_expiry, tenant_epoch, user_epoch, 0, 0,
 		tenant, '00000000-0000-4000-8000-' || lpad((n % 1000)::text, 12, '0'), username, client, sha256(secret || int8send(n)), device,
-		login_address, user_agent, '', '', state
+		login_address, user_agent, '', '', state, active_day - n % 30
 	FROM sessions, generate_series(1, $1::bigint) n`
 
 // multiply fills a database up to n sessions, and leaves it as a server is that

@@ -2,7 +2,10 @@
 # Tries what is said of a release: builds the last commit twice, in clones in
 # directories of different names, and compares every byte; then looks into the packages, and plays the main job with nothing
 # but the program in the root directory, as nobody. With COLD=1 the second build
-# begins with an empty cache, which takes minutes more.
+# begins with an empty cache, which takes minutes more. With INSTALL=1, and as root,
+# apt installs the package into a Debian that is made for it, where the unit's
+# command runs as the unit's user; needs mmdebstrap. Where qemu-user-static is, the
+# program for the other architecture plays the main job, too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
@@ -62,4 +65,38 @@ if [ "$(id -u)" = 0 ]; then
   chroot --userspec=65532:65532 "$bare" "/usr/bin/${program##*/}" demo --tour --data /var/lib/counterfoil/demo | tail -n 1
 else
   echo "skipped: the main job in an empty root directory, for which one must be root" >&2
+fi
+
+other=$work/first/counterfoil_linux_arm64 emulator=$(command -v qemu-aarch64-static || true)
+if [ "$here" = amd64 ] && [ -e "$other" ] && [ -n "$emulator" ]; then
+  "$emulator" "$other" version
+  "$emulator" "$other" demo --tour --data "$work/emulated" | tail -n 1
+else
+  echo "skipped: the program for arm64, for which there must be an emulator" >&2
+fi
+
+if [ -n "${INSTALL:-}" ]; then
+  debian=$work/debian
+  mmdebstrap --quiet --variant=minbase --include=adduser "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$debian"
+  cp "$program.deb" "$debian/tmp/counterfoil.deb"
+  inside() { chroot "$debian" "$@"; }
+  inside env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq /tmp/counterfoil.deb >/dev/null 2>&1
+  inside install -d -o counterfoil -g counterfoil -m 0700 /var/lib/counterfoil # as StateDirectory does
+  started=$(sed -n 's/^ExecStart=//p' "$debian/usr/lib/systemd/system/counterfoil.service" "$debian/lib/systemd/system/counterfoil.service" 2>/dev/null | head -n 1)
+  # shellcheck disable=SC2086 # the unit's words
+  chroot "$debian" setpriv --reuid=counterfoil --regid=counterfoil --clear-groups $started >"$work/log" 2>&1 &
+  served=$!
+  for _ in $(seq 100); do
+    inside test -e /var/lib/counterfoil/running.json && break
+    sleep 0.1
+  done
+  inside setpriv --reuid=counterfoil --regid=counterfoil --clear-groups counterfoil tenant create diku --config /etc/counterfoil/counterfoil.yaml || { cat "$work/log"; fail "the unit's command does not serve"; }
+  kill "$served"
+  wait "$served" || fail "the unit's command ended with $?"
+  inside apt-get purge -y -qq counterfoil >/dev/null 2>&1
+  ! inside test -e /usr/bin/counterfoil || fail "purged, and still there"
+  inside test -d /var/lib/counterfoil || fail "purged, and the data went along"
+  echo "release: installed by apt, served by the unit's command as its user, purged"
+else
+  echo "skipped: installing the package, which is done with INSTALL=1" >&2
 fi

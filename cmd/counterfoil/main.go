@@ -32,6 +32,8 @@ type commands struct {
 	APIKey     apiKeyCommand     `cmd:"" name:"api-key" help:"Keys of partners: make, import from edge modules, rotate, revoke."`
 	Client     clientCommand     `cmd:"" help:"Programs that get tokens by OAuth: draw the secret of one."`
 	Policy     policyCommand     `cmd:"" help:"See and set lifetimes and the refresh rule, for a tenant, a client or a user."`
+	Usage      usageCommand      `cmd:"" help:"What happened: sessions, refreshes, logins of the last hour and the last thirty days."`
+	Explain    explainCommand    `cmd:"" help:"Who may call this? How the gateway decides about a request, step by step."`
 	Audit      auditCommand      `cmd:"" help:"Search the audit log, export it, verify that nobody has altered it."`
 	Drill      drillCommand      `cmd:"" help:"Play a theft, a lost answer, a revocation and a lost key against the running program, in a tenant of its own."`
 	Curl       curlCommand       `cmd:"" help:"Run curl with a session that is kept: logs in once, renews by itself."`

@@ -37,6 +37,7 @@ type sessionListCommand struct {
 	Tenant string `help:"Only of this tenant."`
 	User   string `help:"Only of this user, by name or id; needs --tenant."`
 	Live   bool   `help:"Leave out ended and expired ones."`
+	Sort   string `help:"The newest login first, or the latest day of use." enum:"login,activity" default:"login"`
 	Cursor string `help:"Continue after a page."`
 	Limit  int    `help:"How many." default:"50"`
 }
@@ -45,7 +46,7 @@ func (c *sessionListCommand) Run(p *program) error {
 	if c.User != "" && c.Tenant == "" {
 		return usageError("--user needs --tenant: names are unique within a tenant only")
 	}
-	query := url.Values{"limit": {strconv.Itoa(c.Limit)}, "live": {strconv.FormatBool(c.Live)}}
+	query := url.Values{"limit": {strconv.Itoa(c.Limit)}, "live": {strconv.FormatBool(c.Live)}, "sort": {c.Sort}}
 	for name, value := range map[string]string{"tenant": c.Tenant, "user": c.User, "cursor": c.Cursor} {
 		if value != "" {
 			query.Set(name, value)

@@ -37,6 +37,7 @@ import (
 type Store interface {
 	session.Store
 	session.PolicyStore
+	session.UsageStore
 	directory.Source
 	// ListUsers reads users in the order of their names, after a name.
 	ListUsers(ctx context.Context, tenant, after string, limit int) ([]directory.User, error)
@@ -68,6 +69,8 @@ type Handler struct {
 	// Operator lets a caller pass whose access token has a permission, or answers
 	// why not. It is for what may be delegated; nil delegates nothing.
 	Operator func(w http.ResponseWriter, r *http.Request, permission string) bool
+	// Explain asks the gateway who may call what; nil where there is none.
+	Explain Explain
 	// Trail is where the chain over the events is read from.
 	Trail Trail
 	// Log gets the faults that callers are not told; nil discards them.
@@ -109,6 +112,8 @@ func (h *Handler) Mount(mux *http.ServeMux) {
 		"GET /counterfoil/policies":                                  h.listPolicies,
 		"PUT /counterfoil/policies":                                  h.savePolicy,
 		"GET /counterfoil/policies/effective":                        h.showPolicy,
+		"GET /counterfoil/usage":                                     h.showUsage,
+		"GET /counterfoil/explain":                                   h.explain,
 		"GET /counterfoil/events":                                    h.listEvents,
 	} {
 		mux.Handle(pattern, h.guarded(serve))

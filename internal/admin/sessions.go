@@ -57,9 +57,12 @@ func (h *Handler) listSessions(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if sort := q.Get("sort"); sort != "" && sort != "activity" && sort != "login" {
+		return &problem{http.StatusBadRequest, "malformed", "sort is login or activity"}
+	}
 	filter := session.Filter{
 		Tenant: q.Get("tenant"), UserID: q.Get("userId"), Client: q.Get("client"), Address: q.Get("address"),
-		Live: q.Get("live") == "true", Cursor: q.Get("cursor"), Limit: limit,
+		Live: q.Get("live") == "true", ByActivity: q.Get("sort") == "activity", Cursor: q.Get("cursor"), Limit: limit,
 	}
 	if name := q.Get("user"); name != "" {
 		if filter.Tenant == "" {

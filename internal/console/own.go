@@ -67,6 +67,9 @@ type ownPage struct {
 	Ended string
 	// Problem is shown in place of the list.
 	Problem string
+	// Action is what the password is asked for, in place of the list, and Fault what
+	// was wrong with the last one.
+	Action, Fault string
 }
 
 // ownRow is a session of the user.
@@ -192,6 +195,11 @@ func (o *Own) end(v *ownVisit) error {
 	if row.Tenant != c.Tenant || row.UserID != c.UserID {
 		return session.ErrNotFound
 	}
+	if id != c.Session {
+		if asked, err := o.asked(v); asked || err != nil {
+			return err
+		}
+	}
 	if _, err := o.Sessions.Revoke(v.r.Context(), id); err != nil {
 		return err
 	}
@@ -202,8 +210,37 @@ func (o *Own) end(v *ownVisit) error {
 	return nil
 }
 
+// asked asks for the password where the policy wants it again, until it is right.
+func (o *Own) asked(v *ownVisit) (bool, error) {
+	if _, asked := o.Sessions.ToEndOthers(&v.caller.Claims); !asked {
+		return false, nil
+	}
+	p := ownPage{Action: o.Prefix + v.r.URL.EscapedPath()}
+	password := v.r.PostFormValue("password")
+	if password == "" {
+		o.render(v, http.StatusOK, p)
+		return true, nil
+	}
+	err := o.Sessions.Prove(v.r.Context(), &v.caller, password)
+	var limited *session.Limited
+	status := http.StatusUnprocessableEntity
+	switch {
+	case errors.Is(err, session.ErrCredentials):
+		p.Fault = "That is not your password."
+	case errors.As(err, &limited):
+		status, p.Fault = http.StatusTooManyRequests, "Too many wrong passwords. Wait a little and try again."
+	default:
+		return false, err
+	}
+	o.render(v, status, p)
+	return true, nil
+}
+
 // endOthers ends all sessions of the user but this one.
 func (o *Own) endOthers(v *ownVisit) error {
+	if asked, err := o.asked(v); asked || err != nil {
+		return err
+	}
 	c := &v.caller.Claims
 	scope := session.Scope{Tenant: c.Tenant, UserID: c.UserID, Except: c.Session}
 	if _, err := o.Sessions.EndUser(v.r.Context(), scope, session.LoggedOutAll, audit.LogoutAll); err != nil {

@@ -33,10 +33,10 @@ func (h *Handler) row(s *session.Session) sessionRow {
 
 // sessionList is the page of sessions.
 type sessionList struct {
-	Tenants                             []directory.Tenant
-	Tenant, User, Client, Address, Show string
-	Rows                                []sessionRow
-	Next                                string
+	Tenants                                   []directory.Tenant
+	Tenant, User, Client, Address, Show, Sort string
+	Rows                                      []sessionRow
+	Next                                      string
 	// Problem is why nothing was looked for.
 	Problem string
 }
@@ -45,10 +45,10 @@ type sessionList struct {
 func (h *Handler) filter(ctx context.Context, q url.Values) (list sessionList, f session.Filter, err error) {
 	list = sessionList{
 		Tenant: q.Get("tenant"), User: strings.TrimSpace(q.Get("user")), Client: strings.TrimSpace(q.Get("client")),
-		Address: strings.TrimSpace(q.Get("address")), Show: q.Get("show"),
+		Address: strings.TrimSpace(q.Get("address")), Show: q.Get("show"), Sort: q.Get("sort"),
 	}
 	f = session.Filter{
-		Tenant: list.Tenant, Client: list.Client, Address: list.Address, Live: list.Show != "all", Cursor: q.Get("cursor"), Limit: pageSize,
+		Tenant: list.Tenant, Client: list.Client, Address: list.Address, Live: list.Show != "all", ByActivity: list.Sort == "activity", Cursor: q.Get("cursor"), Limit: pageSize,
 	}
 	if list.User == "" {
 		return list, f, nil

@@ -64,6 +64,9 @@ type Handler struct {
 	// PermissionGuard is Guard for callers who need no name: Caller.Access may
 	// be nil.
 	PermissionGuard func(permissions []string, serve func(http.ResponseWriter, *http.Request, session.Caller)) http.Handler
+	// Challenge answers that a caller must prove anew who he is, for something that
+	// step_up names.
+	Challenge func(w http.ResponseWriter, r *http.Request, name string, step session.StepUp)
 	// Call asks the tenant's modules for parts of users; nil is that there are
 	// no modules.
 	Call CallModule

@@ -88,7 +88,20 @@ func (h *Handler) endOwn(w http.ResponseWriter, r *http.Request, caller *session
 	if err != nil {
 		return err
 	}
+	if row.ID != caller.Claims.Session && h.challenged(w, r, caller) {
+		return nil
+	}
 	return h.end(w, r, row)
+}
+
+// challenged is whether the policy wants another proof of who the caller is before
+// others of his sessions end, and he was told so.
+func (h *Handler) challenged(w http.ResponseWriter, r *http.Request, caller *session.Caller) bool {
+	step, asked := h.Sessions.ToEndOthers(&caller.Claims)
+	if asked {
+		h.Challenge(w, r, session.EndOthers, step)
+	}
+	return asked
 }
 
 func (h *Handler) end(w http.ResponseWriter, r *http.Request, row *session.Session) error {
@@ -164,6 +177,9 @@ func (h *Handler) endSessions(w http.ResponseWriter, r *http.Request, caller *se
 func (h *Handler) endAllOwn(w http.ResponseWriter, r *http.Request, caller *session.Caller) error {
 	if _, err := filterOf(r); err != nil {
 		return err
+	}
+	if h.challenged(w, r, caller) {
+		return nil
 	}
 	if err := h.Sessions.LogoutUser(r.Context(), caller.Claims.Tenant, caller.Claims.UserID); err != nil {
 		return err

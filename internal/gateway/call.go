@@ -113,7 +113,7 @@ func (g *Gateway) ask(ctx context.Context, method, address string, body []byte, 
 	if len(body) > 0 {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	res, err := g.transport.RoundTrip(r)
+	res, err := g.call(r)
 	if err != nil {
 		// Not err itself, in which net/http repeats what the module sent.
 		return 0, nil, fmt.Errorf("%w: a module gave no answer", session.ErrUnavailable)

@@ -33,6 +33,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/counterfoil/counterfoil/internal/audit"
 	"github.com/counterfoil/counterfoil/internal/directory"
@@ -82,6 +83,8 @@ type Gateway struct {
 	Now        func() time.Time
 	// Log gets faults of modules and what the management API did; nil drops it.
 	Log *slog.Logger
+	// Tracer makes a span of each call of a module; nil makes none.
+	Tracer trace.Tracer
 	// Registerer gets the gateway's metrics; nil counts nothing.
 	Registerer prometheus.Registerer
 
@@ -196,6 +199,7 @@ func (l *listener) prepare(r *http.Request, x *exchange) error {
 		Permissions: held, RequestID: requestID, IP: audit.ActorFrom(r.Context()).Address,
 		Time: claims.IssuedAt, Method: r.Method, MatchPathPattern: route.Pattern,
 	}
+	x.describe(r.Context())
 	return nil
 }
 

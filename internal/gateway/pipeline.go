@@ -294,7 +294,7 @@ func (p *pipeline) call(f *Route, about ...string) (*filterAnswer, error) {
 }
 
 func (g *Gateway) filterAnswer(req *http.Request, e *RoutingEntry) (*filterAnswer, error) {
-	res, err := g.transport.RoundTrip(req)
+	res, err := g.call(req)
 	if err != nil {
 		return nil, err
 	}

@@ -122,6 +122,13 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 // token outside, and would clear the CORS headers of the final answer.
 func (x *exchange) RoundTrip(out *http.Request) (*http.Response, error) {
 	g, ctx := x.gateway, x.client.Context()
+	if g.Tracer != nil {
+		return g.traced(out.WithContext(ctx), func(out *http.Request) (*http.Response, error) { return g.send(out.Context(), out) })
+	}
+	return g.send(ctx, out)
+}
+
+func (g *Gateway) send(ctx context.Context, out *http.Request) (*http.Response, error) {
 	if g.direct.suits(out) {
 		return g.direct.roundTrip(ctx, out)
 	}

@@ -114,6 +114,11 @@ func unquotable(name string) bool {
 	return name == "" || strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c > '~' || c == '"' || c == '\\' })
 }
 
+// Challenge answers for an endpoint that is no module's what is needed there.
+func (g *Gateway) Challenge(w http.ResponseWriter, r *http.Request, permission string, step session.StepUp) {
+	g.challenge(w, r, &Unproven{Permissions: []string{permission}, ACR: step.ACR, MaxAge: step.MaxAge.Std()})
+}
+
 // challenge answers what is needed and where to get it.
 func (g *Gateway) challenge(w http.ResponseWriter, r *http.Request, u *Unproven) {
 	text := u.challenge()

@@ -247,7 +247,7 @@ func (c *systemCall) send(ctx context.Context, e *RoutingEntry, method, path str
 	if err != nil {
 		return nil, err
 	}
-	return c.gateway.transport.RoundTrip(req)
+	return c.gateway.call(req)
 }
 
 // pauseFor waits, and fails with the error of ctx if that ends first.

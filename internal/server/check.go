@@ -32,6 +32,7 @@ func (c *Config) Check() []error {
 	faults = append(faults, c.checkMode()...)
 	faults = append(faults, c.Authtoken.check()...)
 	faults = append(faults, c.checkAudit()...)
+	faults = append(faults, c.checkTracing()...)
 	for _, l := range []struct{ name, address string }{
 		{"listen", c.Listen}, {"internal_listen", c.InternalListen}, {"admin_listen", c.AdminListen},
 	} {

@@ -90,6 +90,8 @@ type Config struct {
 
 	// Audit is what becomes of the audit log.
 	Audit AuditSettings `yaml:"audit"`
+	// Tracing is where spans of requests go.
+	Tracing TracingSettings `yaml:"tracing"`
 
 	Log struct {
 		Level  string `yaml:"level" default:"info" doc:"debug, info, warn or error; debug logs each request"`
@@ -221,6 +223,9 @@ func (c *Config) SetDefaults() {
 	fill(&c.Log.Format, "json")
 	fill(&c.Directory.Source, "local")
 	c.Audit.setDefaults()
+	if c.Tracing.Sample == 0 {
+		c.Tracing.Sample = 1
+	}
 	for _, one := range []struct {
 		field *session.Duration
 		value time.Duration

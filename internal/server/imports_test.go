@@ -43,6 +43,7 @@ var only = []struct {
 	{regexp.MustCompile(`^(zombiezen\.com/go/sqlite|modernc\.org/|database/sql|github\.com/jackc/)`), []string{"internal/store", "internal/pgtest", "bench"}, "SQL is written in one place"},
 	{regexp.MustCompile(`^` + module + `internal/pgtest$`), []string{"bench"}, "the program starts no database"},
 	{regexp.MustCompile(`^` + module + `internal/foliotest$`), []string{"bench"}, "the program has no FOLIO of its own"},
+	{regexp.MustCompile(`^go\.opentelemetry\.io/`), []string{"internal/server", "internal/gateway", "internal/trail"}, "spans are made where HTTP comes and goes"},
 	{regexp.MustCompile(`^github\.com/prometheus/`), []string{"internal/server", "internal/gateway"}, "the heart counts through an interface of its own"},
 	{regexp.MustCompile(`^github\.com/go-jose/`), []string{"internal/token"}, "it reads what mod-authtoken wrote; our own few lines are tested against it"},
 	{regexp.MustCompile(`^github\.com/golang-jwt/`), nil, "they are what our own few lines are tested against"},

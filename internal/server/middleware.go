@@ -27,12 +27,13 @@ type observed struct {
 	// listener is "public", "internal" or "admin".
 	listener string
 	now      func() time.Time
+	tracing  *tracing
 }
 
 func (o *observed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := o.now()
 	actor := audit.Actor{Kind: "anonymous", Address: o.clientAddress(r), UserAgent: cut(r.UserAgent(), 200)}
-	r = r.WithContext(audit.WithActor(r.Context(), &actor))
+	r = r.WithContext(o.tracing.begin(audit.WithActor(r.Context(), &actor), o.listener, r))
 	answer := statusWriter{ResponseWriter: w}
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -66,6 +67,7 @@ func (o *observed) finish(r *http.Request, answer *statusWriter, actor *audit.Ac
 	}
 	took := o.now().Sub(started)
 	o.metrics.request(o.listener, r.Pattern, status, took)
+	o.tracing.end(r, status)
 	level := slog.LevelDebug
 	if status >= http.StatusInternalServerError {
 		level = slog.LevelWarn

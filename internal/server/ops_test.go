@@ -117,7 +117,9 @@ func alerts(t *testing.T) []alert {
 }
 
 func TestAlertsAndDashboardAskForWhatThereIs(t *testing.T) {
-	s, err := Open(t.Context(), testConfig(t))
+	c := testConfig(t)
+	c.Tracing.Endpoint = "http://127.0.0.1:1/v1/traces"
+	s, err := Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}

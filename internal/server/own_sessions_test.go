@@ -22,9 +22,14 @@ type ownBrowser struct {
 	client *http.Client
 }
 
-func openOwn(t *testing.T) *ownBrowser {
+func openOwn(t *testing.T, adjust ...func(*server.Config)) *ownBrowser {
 	t.Helper()
-	o := openOffice(t, func(c *server.Config) { c.Cookies.Insecure = true })
+	o := openOffice(t, func(c *server.Config) {
+		c.Cookies.Insecure = true
+		for _, change := range adjust {
+			change(c)
+		}
+	})
 	b := &ownBrowser{office: o}
 	b.logIn()
 	return b
@@ -58,11 +63,15 @@ func (b *ownBrowser) see() consolePage {
 	return b.do(r)
 }
 
-func (b *ownBrowser) press(origin, path string) consolePage {
+func (b *ownBrowser) press(origin, path string) consolePage { return b.send(origin, path, "") }
+
+// send is press with a password.
+func (b *ownBrowser) send(origin, path, password string) consolePage {
 	b.t.Helper()
-	r, err := http.NewRequest("POST", b.URL(server.Public)+"/authn/my/sessions"+path, nil)
+	r, err := http.NewRequest("POST", b.URL(server.Public)+"/authn/my/sessions"+path, strings.NewReader(url.Values{"password": {password}}.Encode()))
 	b.must(err)
 	r.Header.Set("Origin", origin)
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	return b.do(r)
 }
 
@@ -149,4 +158,49 @@ func foreignSession(t *testing.T, o *office) *session.Tokens {
 	tokens, err := o.Sessions().SignFor(ctx, "diku", id, "writer")
 	o.must(err)
 	return tokens
+}
+
+// T-57: where the policy says so, a stolen access token or an unattended browser
+// ends no other session.
+func TestT57OthersAreEndedAfterAnotherProof(t *testing.T) {
+	b := openOwn(t, func(c *server.Config) {
+		c.Policy.StepUp = &session.StepUps{session.EndOthers: {MaxAge: session.Duration(5 * time.Minute)}}
+	})
+	own, here := b.URL(server.Public), b.here()
+	first := b.login()
+	b.press(own, "/"+first.Session.String()+"/end").want(t, 200, "The session was ended.") // the login is fresh
+	other := b.login()
+	b.wait(6 * time.Minute)
+	path := "/" + other.Session.String() + "/end"
+	b.press(own, path).want(t, 200, "Your password, reader")
+	b.press(own, "/end").want(t, 200, "Your password, reader")
+	b.send(own, path, "wrong").want(t, 422, "That is not your password")
+	if b.refresh(other.Refresh).status != 201 {
+		t.Fatal("the other session ended without a password")
+	}
+	b.send(own, path, readerPW).want(t, 200, "The session was ended.")
+
+	// The same over JSON.
+	other = b.login()
+	access := other.Access
+	b.wait(6 * time.Minute)
+	ask := func(token, path string) *reply {
+		got, err := b.office.send(http.MethodDelete, own+"/authn/sessions/_self"+path, nil, "X-Okapi-Token", token)
+		b.must(err)
+		return got
+	}
+	for _, path := range []string{"", "/" + here.ID.String()} {
+		got := ask(access, path)
+		if got.status != 401 || !strings.Contains(string(got.body), "ELEVATION_REQUIRED") || !strings.Contains(got.header.Get("WWW-Authenticate"), `max_age="300"`) {
+			t.Errorf("%s: %d %s", path, got.status, got.body)
+		}
+	}
+	raised := b.post("/authn/elevate", map[string]any{"password": readerPW, "permissions": []string{session.EndOthers}}, "X-Okapi-Token", access)
+	if got := ask(raised.json.AccessToken, "/"+here.ID.String()); got.status != 204 {
+		t.Errorf("with raised scope: %d %s", got.status, got.body)
+	}
+	if got := ask(access, "/"+other.Session.String()); got.status != 204 {
+		t.Errorf("its own session: %d %s", got.status, got.body)
+	}
+	b.see().want(t, 401)
 }

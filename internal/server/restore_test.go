@@ -124,6 +124,14 @@ func TestT50RestoreUnderARunningProgram(t *testing.T) {
 	})
 	log.wait(t)
 	o.refusesAll(l)
+	// Whoever asks why is told.
+	row, err := o.Store().Session(t.Context(), used.Session)
+	o.must(err)
+	story, err := o.Sessions().Story(t.Context(), row)
+	o.must(err)
+	if why := o.Sessions().Why(row, story); !strings.HasPrefix(why, "ended at ") || !strings.HasSuffix(why, ": the database was restored from a backup or had lost commits") {
+		t.Error(why)
+	}
 }
 
 func TestT50ProgramWhoseFileWasReplacedStops(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/admin"
 	"github.com/counterfoil/counterfoil/internal/console"
 	"github.com/counterfoil/counterfoil/internal/folio"
 	"github.com/counterfoil/counterfoil/internal/gateway"
@@ -33,9 +34,13 @@ func (s *Server) openGateway(ctx context.Context) error {
 		Errors:   gateway.ErrorProfiles{Default: s.config.Errors.Profile, Tenants: s.config.Errors.Tenants},
 		Partners: s.config.APIKeys.Routes, Proxies: networks(s.config.TrustedProxies), Version: Version(), Now: s.db.Now, Log: s.log, Registerer: s.metrics.registry,
 	}
+	if s.tracing != nil {
+		s.gateway.Tracer = s.tracing.tracer
+	}
 	if err := s.gateway.Reload(ctx); err != nil {
 		return err
 	}
+	s.admin.Explain = s.explainInJSON
 	if s.config.Modules == "" {
 		return nil
 	}
@@ -74,15 +79,15 @@ func (s *Server) mount() error {
 		}
 		return gateway.CORS(s.config.CORS.Origins, s.gateway.DelegatesCORS, s.gateway.CleanPath(s.gateway.PartnerRoutes(bodyWithin(bodyTime, mux))))
 	}
-	admin := s.insight()
-	admin.Handle("/_/", s.gateway.Management())
+	insight := s.insight()
+	insight.Handle("/_/", s.gateway.Management())
 	s.admin.Operator = s.gateway.Operator
-	s.admin.Mount(admin)
-	s.console().Mount(admin)
+	s.admin.Mount(insight)
+	s.console().Mount(insight)
 	s.handlers = map[string]*observed{
 		Public:   s.observe(Public, surface(false)),
 		Internal: s.observe(Internal, surface(true)),
-		Admin:    s.observe(Admin, bodyWithin(bodyTime, admin)),
+		Admin:    s.observe(Admin, bodyWithin(bodyTime, insight)),
 	}
 	return nil
 }
@@ -126,6 +131,16 @@ func (s *Server) explain(ctx context.Context, q console.Question) (console.Expla
 	return x, err
 }
 
+// explainInJSON asks the gateway for the commands.
+func (s *Server) explainInJSON(ctx context.Context, q admin.Question) (admin.Explanation, error) {
+	told, err := s.gateway.Explain(ctx, gateway.Question(q))
+	x := admin.Explanation{Status: told.Status, Module: told.Module, Pattern: told.Pattern, Steps: []admin.Step{}}
+	for _, step := range told.Steps {
+		x.Steps = append(x.Steps, admin.Step(step))
+	}
+	return x, err
+}
+
 // openRecovery starts what sends mails about forgotten passwords.
 func (s *Server) openRecovery() {
 	login := &s.config.Login
@@ -142,7 +157,7 @@ func (s *Server) endpoints(prefix string) *folio.Handler {
 		Sessions: s.sessions, Directory: s.people, Tokens: s.ring, Prefix: prefix, PublicURL: s.config.PublicURL,
 		Cookies:        s.cookies(prefix),
 		TrustedOrigins: s.ownOrigins(), Now: s.db.Now, Log: s.log,
-		Call: s.gateway.Call, Recovery: s.recovery, EurekaPermissions: s.config.Login.EurekaPermissions, LoginLog: s.config.Login.LogEvents,
+		Call: s.gateway.Call, Challenge: s.gateway.Challenge, Recovery: s.recovery, EurekaPermissions: s.config.Login.EurekaPermissions, LoginLog: s.config.Login.LogEvents,
 	}
 	front.Unauthorized = func(tenant string) bool { return s.gateway.Errors.For(tenant) == gateway.ProfileEureka }
 	if s.config.Directory.Consortium {
@@ -197,6 +212,6 @@ func bodyWithin(limit time.Duration, next http.Handler) http.Handler {
 func (s *Server) observe(listener string, next http.Handler) *observed {
 	return &observed{
 		next: next, trusted: networks(s.config.TrustedProxies), okapi: s.config.behindOkapi() && listener == Public,
-		log: s.log, metrics: s.metrics, listener: listener, now: s.config.Now,
+		log: s.log, metrics: s.metrics, listener: listener, now: s.config.Now, tracing: s.tracing,
 	}
 }

@@ -48,6 +48,7 @@ type Server struct {
 	admin    *admin.Handler
 	marker   *marker
 	trail    *trail.Trail // nil in commands
+	tracing  *tracing     // nil where nobody wants traces
 	recovery *folio.Recovery
 
 	listeners   map[string]net.Listener
@@ -75,6 +76,9 @@ func Open(ctx context.Context, c *Config) (_ *Server, err error) {
 	}
 	s.durability(ctx)
 	if err := s.openTrail(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.openTracing(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.loadCertificate(); err != nil {
@@ -335,6 +339,7 @@ func (s *Server) Close(ctx context.Context) error {
 	if s.sessions != nil {
 		faults = append(faults, s.sessions.Close(ctx))
 	}
+	s.tracing.close(ctx)
 	if s.trail != nil {
 		s.trail.Close(ctx)
 	}

@@ -160,6 +160,8 @@ func TestAuditSettingsAreChecked(t *testing.T) {
 		"signed too seldom":    {func(a *server.AuditSettings) { a.CheckpointEvery = duration(48 * time.Hour) }, "audit.checkpoint_every"},
 		"kept too short":       {func(a *server.AuditSettings) { a.Keep = duration(24 * time.Hour) }, "audit.keep"},
 		"files too small":      {func(a *server.AuditSettings) { a.File.MaxBytes = 100 }, "audit.file.max_bytes"},
+		"OTLP elsewhere":       {func(a *server.AuditSettings) { a.OTLP.URL = "http://collector.example.org/v1/logs" }, "audit.otlp.url"},
+		"OTLP, no such file":   {func(a *server.AuditSettings) { a.OTLP.AuthorizationFile = dir + "/none" }, "audit.otlp.authorization_file"},
 		"https":                {hooked("https://siem.example.org/hook", secret), ""},
 		"http on loopback":     {hooked("http://127.0.0.1:8080/hook", secret), ""},
 		"http elsewhere":       {hooked("http://siem.example.org/hook", secret), "audit.webhook.url"},

@@ -33,6 +33,10 @@ type AuditSettings struct {
 		URL        string `yaml:"url" doc:"where each event is posted, https or http on loopback; empty: nowhere. See [audit](audit.md#webhook)"`
 		SecretFile string `yaml:"secret_file" doc:"file with the secret that signs what is posted, 32 characters at least"`
 	} `yaml:"webhook"`
+	OTLP struct {
+		URL               string `yaml:"url" doc:"where events are posted as log records of OpenTelemetry, https or http on loopback, such as http://127.0.0.1:4318/v1/logs; empty: nowhere"`
+		AuthorizationFile string `yaml:"authorization_file" doc:"file with what the header Authorization is to say there"`
+	} `yaml:"otlp"`
 }
 
 func (a *AuditSettings) setDefaults() {
@@ -59,32 +63,38 @@ func (c *Config) checkAudit() []error {
 	bad(a.SealEvery.Std() < 100*time.Millisecond || a.SealEvery.Std() > time.Minute, "audit.seal_every: %s is not between 100ms and 1m", a.SealEvery.Std())
 	bad(a.CheckpointEvery.Std() < time.Second || a.CheckpointEvery.Std() > time.Hour, "audit.checkpoint_every: %s is not between 1s and 1h", a.CheckpointEvery.Std())
 	bad(a.File.MaxBytes < 4096, "audit.file.max_bytes: %d is less than 4096", a.File.MaxBytes)
+	if a.OTLP.URL != "" {
+		err := checkReceiver("audit.otlp.url", a.OTLP.URL)
+		bad(err != nil, "%v", err)
+	}
+	_, err := authorization("audit.otlp.authorization_file", a.OTLP.AuthorizationFile)
+	bad(err != nil, "%v", err)
 	if a.Webhook.URL == "" {
 		bad(a.Webhook.SecretFile != "", "audit.webhook: secret_file without url")
 		return faults
 	}
-	if err := checkWebhook(a.Webhook.URL); err != nil {
+	if err := checkReceiver("audit.webhook.url", a.Webhook.URL); err != nil {
 		faults = append(faults, err)
 	}
-	_, err := webhookSecret(a.Webhook.SecretFile)
+	_, err = webhookSecret(a.Webhook.SecretFile)
 	bad(err != nil, "%v", err)
 	return faults
 }
 
-// checkWebhook repeats nothing of a URL: its path may be a secret. Names are looked
+// checkReceiver repeats nothing of a URL: its path may be a secret. Names are looked
 // up when they are called, and their addresses are checked then.
-func checkWebhook(address string) error {
+func checkReceiver(setting, address string) error {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" || u.Scheme != "http" && u.Scheme != "https" {
-		return errors.New("audit.webhook.url: is not an https URL without user or fragment")
+		return errors.New(setting + ": is not an https URL without user or fragment")
 	}
 	at, err := netip.ParseAddr(u.Hostname())
 	loopback := u.Hostname() == "localhost" || err == nil && at.IsLoopback()
 	if err == nil && trail.Forbidden(at) {
-		return errors.New("audit.webhook.url: link-local, multicast and unspecified addresses are not called")
+		return errors.New(setting + ": link-local, multicast and unspecified addresses are not called")
 	}
 	if u.Scheme == "http" && !loopback {
-		return errors.New("audit.webhook.url: must be https, unless it is on loopback: events name users")
+		return errors.New(setting + ": must be https, unless it is on loopback: events name users")
 	}
 	return nil
 }
@@ -131,6 +141,19 @@ func (s *Server) openTrail(ctx context.Context) error {
 		t.Sinks = append(t.Sinks, &trail.Sink{
 			Name: "webhook", Holder: c.Node,
 			Out: &trail.Webhook{URL: h.URL, Secret: secret, Issuer: issuer, Now: c.Now, Client: trail.NewWebhookClient()},
+		})
+	}
+	if l := c.Audit.OTLP; l.URL != "" {
+		header, err := authorization("audit.otlp.authorization_file", l.AuthorizationFile)
+		if err != nil {
+			return err
+		}
+		t.Sinks = append(t.Sinks, &trail.Sink{
+			Name: "otlp", Holder: c.Node,
+			Out: &trail.OTLP{
+				URL: l.URL, Authorization: header, Client: trail.NewWebhookClient(),
+				Resource: []string{"service.name", "counterfoil", "service.version", Version(), "service.instance.id", c.Node},
+			},
 		})
 	}
 	if err := t.Start(ctx); err != nil {

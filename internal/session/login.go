@@ -261,7 +261,7 @@ func (s *Service) Elevate(ctx context.Context, c *Caller, password string, permi
 	if len(permissions) == 0 || len(permissions) > 50 {
 		return nil, fmt.Errorf("%w: name 1 to 50 permissions", ErrInvalid)
 	}
-	if _, err := s.prove(ctx, c.Claims.Tenant, "", c.Claims.UserID, password); err != nil {
+	if err := s.Prove(ctx, c, password); err != nil {
 		return nil, err
 	}
 	claims := c.Claims
@@ -274,7 +274,7 @@ func (s *Service) Elevate(ctx context.Context, c *Caller, password string, permi
 func (s *Service) raise(ctx context.Context, claims *token.Claims, access *directory.Access, permissions []string) (*Tokens, error) {
 	row := &Session{ID: claims.Session, Tenant: claims.Tenant, UserID: claims.UserID}
 	for _, p := range permissions {
-		if !access.Elevated.Has(p) && !access.Ordinary.Has(p) {
+		if p != EndOthers && !access.Elevated.Has(p) && !access.Ordinary.Has(p) {
 			s.append(ctx, event(ctx, audit.ElevationFailed, row, "a permission was asked for that the user does not have"))
 			return nil, fmt.Errorf("%w: a permission was asked for that the user does not have", ErrForbidden)
 		}

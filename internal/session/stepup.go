@@ -1,7 +1,9 @@
 package session
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/token"
@@ -41,6 +43,24 @@ func (s StepUp) Met(c *token.Claims, named bool, now time.Time) bool {
 		return false
 	}
 	return s.MaxAge == 0 || !now.Truncate(time.Second).After(c.AuthTime.Add(s.MaxAge.Std()))
+}
+
+// EndOthers is what a policy names in step_up to have users prove anew who they
+// are before they end others of their own sessions. It is no permission: all
+// users may, and get raised scope for it.
+const EndOthers = "counterfoil.own-sessions.delete"
+
+// ToEndOthers is the proof that a caller must give before ending other sessions
+// of his own; asked is false where the token is proof enough.
+func (s *Service) ToEndOthers(c *token.Claims) (step StepUp, asked bool) {
+	step, asked = s.Policies.StepUps(c.Tenant, c.ClientID, c.UserID)[EndOthers]
+	return step, asked && !step.Met(c, slices.Contains(c.Permissions, EndOthers), s.Now())
+}
+
+// Prove is that a caller knows his password. It fails as Login does.
+func (s *Service) Prove(ctx context.Context, c *Caller, password string) error {
+	_, err := s.prove(ctx, c.Claims.Tenant, "", c.Claims.UserID, password)
+	return err
 }
 
 // StepUps are those of one session. They are asked for on every request, and

@@ -65,6 +65,9 @@ type Scope struct {
 // Filter selects sessions. Empty fields select all.
 type Filter struct {
 	Tenant, UserID, Client, Address string
+	// ByActivity orders by the day of the last activity, the latest first, and
+	// within a day by login; otherwise the order is that of the logins alone.
+	ByActivity bool
 	// Live leaves out the ended and expired.
 	Live bool
 	// Cursor continues after a page; it is Page.Next.

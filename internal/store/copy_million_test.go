@@ -23,7 +23,7 @@ func TestMillionSessionsAreCopied(t *testing.T) {
 	must(t, s.writer.do(t.Context(), func(t *tx) error {
 		err := t.exec(`WITH RECURSIVE n (seq) AS (SELECT 1 UNION ALL SELECT seq + 1 FROM n WHERE seq < ?1)
 			INSERT INTO sessions SELECT seq, randomblob(16), 'diku', 'user ' || seq % 100000, 'a name', 'folio-web', randomblob(32), x'', 0, 0,
-			?2, ?3, '192.0.2.' || seq % 250, ?4, ?5, 0, 0, '', '' FROM n`,
+			?2, ?3, '192.0.2.' || seq % 250, ?4, ?5, 0, 0, '', '', '', '', seq % 30 FROM n`,
 			sessions, micro(model.CreatedAt), micro(model.AbsoluteExpiry), model.UserAgent, encoded[:])
 		if err != nil {
 			return err

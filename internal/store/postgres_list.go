@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"math"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -19,14 +18,16 @@ const (
 	pgListByTenant  = `SELECT ` + sessionColumns + ` FROM sessions WHERE tenant = $1 AND $2 = '' AND $4 = ''` + pgListRest
 	pgListAll       = `SELECT ` + sessionColumns + ` FROM sessions WHERE $1 = '' AND $2 = '' AND $4 = ''` + pgListRest
 
+	// Which index serves a list by activity is left to the planner.
 	pgListRest = ` AND ($3 = '' OR client = $3)
 		AND ($5::bigint = 0 OR (ended_at = 0 AND absolute_expiry > $5::bigint AND tenant_epoch >=
-			coalesce((SELECT max(n) FROM epochs WHERE epochs.tenant IN ('', sessions.tenant) AND epochs.user_id = ''), 0)))
-		AND seq < $6 ORDER BY seq DESC LIMIT $7`
+			coalesce((SELECT max(n) FROM epochs WHERE epochs.tenant IN ('', sessions.tenant) AND epochs.user_id = ''), 0)))`
+	pgListByLogin    = ` AND seq < $6 AND $8::bigint > 0 ORDER BY seq DESC LIMIT $7`
+	pgListByActivity = ` AND (active_day, seq) < ($8::bigint, $6::bigint) ORDER BY active_day DESC, seq DESC LIMIT $7`
 )
 
-// ListSessions reads a page in the order of logins, newest first. Address is
-// that of the login. Live sessions include those that have idled too long
+// ListSessions reads a page in the order of logins, newest first, or in that of
+// activity. Address is that of the login. Live sessions include those that have idled too long
 // under some policy.
 func (p *Postgres) ListSessions(ctx context.Context, f session.Filter) (session.Page, error) {
 	query := pgListAll
@@ -38,26 +39,29 @@ func (p *Postgres) ListSessions(ctx context.Context, f session.Filter) (session.
 	case f.Tenant != "":
 		query = pgListByTenant
 	}
-	limit, live, below := pageSize(f.Limit), int64(0), int64(math.MaxInt64)
+	if f.ByActivity {
+		query += pgListByActivity
+	} else {
+		query += pgListByLogin
+	}
+	limit, live := pageSize(f.Limit), int64(0)
 	if f.Live {
 		live = micro(p.Now())
 	}
-	if f.Cursor != "" {
-		var err error
-		if below, err = openCursor(f.Cursor); err != nil {
-			return session.Page{}, err
-		}
+	below, err := openCursor(f)
+	if err != nil {
+		return session.Page{}, err
 	}
 	all, err := listRows(ctx, p, query, func(row pgx.CollectableRow) (r pgRow, err error) {
 		return r, scanRow(row, &r)
-	}, f.Tenant, f.UserID, f.Client, f.Address, live, below, limit+1)
+	}, f.Tenant, f.UserID, f.Client, f.Address, live, below.seq, limit+1, below.day)
 	if err != nil {
 		return session.Page{}, err
 	}
 	var page session.Page
 	if len(all) > limit {
 		all = all[:limit]
-		page.Next = newCursor(all[limit-1].seq)
+		page.Next = newCursor(&all[limit-1].row, f)
 	}
 	for i := range all {
 		page.Sessions = append(page.Sessions, all[i].Session)

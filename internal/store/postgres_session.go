@@ -38,7 +38,7 @@ func scanRow(row pgx.CollectableRow, r *pgRow, more ...any) error {
 	var tenantEpoch, userEpoch, created, expiry int64
 	err := row.Scan(append([]any{
 		&r.seq, &id, &r.Tenant, &r.UserID, &r.Username, &name, &secret, &device, &tenantEpoch, &userEpoch,
-		&created, &expiry, &r.LoginAddress, &r.UserAgent, &encoded, &r.RevokedWhy, &r.RevokedBy, &r.Scope, &r.Confirm,
+		&created, &expiry, &r.LoginAddress, &r.UserAgent, &encoded, &r.RevokedWhy, &r.RevokedBy, &r.Scope, &r.Confirm, &r.day,
 	}, more...)...)
 	if err != nil {
 		return err
@@ -69,17 +69,18 @@ const (
 			UNION SELECT $4::bytea)) ORDER BY id FOR UPDATE`
 
 	pgInsertSession = `INSERT INTO sessions (id, created_at, absolute_expiry, tenant_epoch, user_epoch, struck_at, ended_at,
-		tenant, user_id, username, client, secret, device, login_address, user_agent, ended_why, ended_by, state, scope, confirm)
-		VALUES ($1, $2, $3, $4, $5, 0, 0, $6, $7, $8, $9, $10, $11, $12, $13, '', '', $14, $15, $16)`
+		tenant, user_id, username, client, secret, device, login_address, user_agent, ended_why, ended_by, state, scope, confirm, active_day)
+		VALUES ($1, $2, $3, $4, $5, 0, 0, $6, $7, $8, $9, $10, $11, $12, $13, '', '', $14, $15, $16, $17)`
 
 	pgUpdateStates = `UPDATE sessions SET state = new.state
 		FROM unnest($1::bytea[], $2::bytea[]) AS new (id, state) WHERE sessions.id = new.id`
 	// pgUpdateSessions is for the rare changes that indexes follow.
 	pgUpdateSessions = `UPDATE sessions SET state = new.state, struck_at = new.struck_at,
 		ended_at = CASE WHEN new.ended_at = 0 THEN sessions.ended_at ELSE new.ended_at END,
-		ended_why = new.ended_why, ended_by = new.ended_by, tenant_epoch = new.tenant_epoch, confirm = new.confirm
-		FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::text[])
-			AS new (id, state, struck_at, ended_at, ended_why, ended_by, tenant_epoch, confirm) WHERE sessions.id = new.id`
+		ended_why = new.ended_why, ended_by = new.ended_by, tenant_epoch = new.tenant_epoch,
+		active_day = greatest(sessions.active_day, new.active_day), confirm = new.confirm
+		FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], $9::text[])
+			AS new (id, state, struck_at, ended_at, ended_why, ended_by, tenant_epoch, active_day, confirm) WHERE sessions.id = new.id`
 )
 
 // Session reads one session.
@@ -127,17 +128,18 @@ func (t *pgTx) save(r *pgRow, before *session.Session) error {
 // those whose end or strike an index follows in another.
 func queueSessions(b *pgx.Batch, rows []*pgRow) {
 	var ids, states, rareIDs, rareStates [][]byte
-	var struck, ended, epochs []int64
+	var struck, ended, epochs, days []int64
 	var why, by, bound []string
 	for _, r := range rows {
 		encoded := encodeState(&r.Session)
 		now := struckAt(&r.Session)
-		if r.ends == 0 && now == r.struck && r.TenantEpoch == r.epoch && r.Confirm == r.bound {
+		if r.ends == 0 && now == r.struck && r.TenantEpoch == r.epoch && !r.moved() && r.Confirm == r.bound {
 			ids, states = append(ids, r.ID[:]), append(states, encoded[:])
 			continue
 		}
 		rareIDs, rareStates = append(rareIDs, r.ID[:]), append(rareStates, encoded[:])
 		struck, ended, epochs = append(struck, now), append(ended, r.ends), append(epochs, int64(r.TenantEpoch))
+		days = append(days, activeDay(&r.Session))
 		why, by = append(why, clean(string(r.RevokedWhy))), append(by, clean(r.RevokedBy))
 		bound = append(bound, string(r.Confirm))
 	}
@@ -145,7 +147,7 @@ func queueSessions(b *pgx.Batch, rows []*pgRow) {
 		b.Queue(pgUpdateStates, ids, states)
 	}
 	if len(rareIDs) > 0 {
-		b.Queue(pgUpdateSessions, rareIDs, rareStates, struck, ended, why, by, epochs, bound)
+		b.Queue(pgUpdateSessions, rareIDs, rareStates, struck, ended, why, by, epochs, days, bound)
 	}
 }
 
@@ -196,7 +198,7 @@ func (t *pgTx) insertSession(one *session.Session, tenantEpoch, userEpoch uint64
 	}
 	b := encodeState(one)
 	t.later(pgInsertSession, one.ID[:], micro(one.CreatedAt), micro(one.AbsoluteExpiry), int64(tenantEpoch), int64(userEpoch),
-		one.Tenant, one.UserID, one.Username, one.Client, one.Secret[:], device, one.LoginAddress, one.UserAgent, b[:], one.Scope, string(one.Confirm))
+		one.Tenant, one.UserID, one.Username, one.Client, one.Secret[:], device, one.LoginAddress, one.UserAgent, b[:], one.Scope, string(one.Confirm), activeDay(one))
 }
 
 func sameLogin(known *pgRow, one *session.Session) error {

@@ -27,7 +27,7 @@ import (
 // waits for more to come.
 //
 // Everything else takes the long way, which locks (group): updates with events,
-// ends and strikes, refusals, rows that somebody else changed meanwhile. So does
+// the first of a day, ends and strikes, refusals, rows that somebody else changed meanwhile. So does
 // what failed and surely left nothing; a write whose answer was lost is unknown,
 // and nobody here does it again.
 type swapper struct {
@@ -200,7 +200,7 @@ func (w *swap) moves(p *Postgres, r pgRow, clock time.Time) (moves bool) {
 	p.dated(now)
 	effects := w.decide(now, &r.Session)
 	if !effects.Save || len(effects.Events) > 0 || effects.EndUser != "" || allowed(&r.Session, &before) != nil ||
-		!r.RevokedAt.IsZero() || struckAt(&r.Session) != r.struck || r.TenantEpoch != r.epoch || r.Confirm != r.bound {
+		!r.RevokedAt.IsZero() || struckAt(&r.Session) != r.struck || r.TenantEpoch != r.epoch || r.moved() || r.Confirm != r.bound {
 		return false
 	}
 	after := encodeState(&r.Session)
@@ -277,6 +277,7 @@ func (s *swapper) wrote(rows []*pgRow) {
 			after := encodeState(&r.Session)
 			known := *r
 			known.stored, known.struck, known.epoch, known.dirty = after[:], struckAt(&r.Session), r.TenantEpoch, false
+			known.day = max(r.day, activeDay(&r.Session))
 			s.recent.Add(r.ID, known)
 		}
 	}

@@ -75,9 +75,9 @@ func TestPostgresListsFollowIndexes(t *testing.T) {
 	url := pgtest.Database(t)
 	p := openPostgres(t, PostgresConfig{URL: url})
 	pgtest.Exec(t, url, `INSERT INTO sessions (id, created_at, absolute_expiry, tenant_epoch, user_epoch, struck_at, ended_at, tenant,
-		user_id, username, client, secret, device, login_address, user_agent, ended_why, ended_by, state)
+		user_id, username, client, secret, device, login_address, user_agent, ended_why, ended_by, state, active_day)
 		SELECT decode(md5(n::text), 'hex'), n, 10000 + n, 0, 0, 0, n % 5 * n, 'tenant' || n % 20, 'user' || n % 2000, '', 'web', '', '',
-		'192.0.2.' || n % 200, '', '', '', '' FROM generate_series(1, 10000) AS n`)
+		'192.0.2.' || n % 200, '', '', '', '', n % 30 FROM generate_series(1, 10000) AS n`)
 	pgtest.Exec(t, url, `INSERT INTO events (at, kind, tenant, session, user_id, actor_kind, actor_name, actor_user_id, address,
 		user_agent, request_id, reason, detail) SELECT n, CASE n % 4 WHEN 0 THEN 'login_failed' ELSE 'kind' || n % 40 END, 'tenant' || n % 20,
 		'session' || n % 2000, 'user' || n % 2000, '', '', '', '', '', '', '', '' FROM generate_series(1, 10000) AS n`)
@@ -88,11 +88,14 @@ func TestPostgresListsFollowIndexes(t *testing.T) {
 		query, index string
 		args         []any
 	}{
-		{pgListByUser, "sessions_user", []any{"", user, "", "", 0, int64(math.MaxInt64), 101}},
-		{pgListByAddress, "sessions_address", []any{"", "", "", address, 0, int64(math.MaxInt64), 101}},
-		{pgListByTenant, "sessions_tenant", []any{"none", "", "", "", 0, int64(math.MaxInt64), 101}},
-		{pgListByTenant, "sessions_", []any{tenant, "", "", "", 12000, int64(math.MaxInt64), 101}},
-		{pgListAll, "sessions_seq", []any{"", "", "", "", 0, int64(math.MaxInt64), 101}},
+		{pgListByUser + pgListByLogin, "sessions_user", []any{"", user, "", "", 0, top.seq, 101, top.day}},
+		{pgListByAddress + pgListByLogin, "sessions_address", []any{"", "", "", address, 0, top.seq, 101, top.day}},
+		{pgListByTenant + pgListByLogin, "sessions_tenant", []any{"none", "", "", "", 0, top.seq, 101, top.day}},
+		{pgListByTenant + pgListByLogin, "sessions_", []any{tenant, "", "", "", 12000, top.seq, 101, top.day}},
+		{pgListAll + pgListByLogin, "sessions_seq", []any{"", "", "", "", 0, top.seq, 101, top.day}},
+		{pgListByTenant + pgListByActivity, "sessions_tenant_active", []any{tenant, "", "", "", 0, top.seq, 101, top.day}},
+		{pgListAll + pgListByActivity, "sessions_active", []any{"", "", "", "", 0, top.seq, 101, int64(20)}},
+		{pgListByUser + pgListByActivity, "sessions_user", []any{"", user, "", "", 0, top.seq, 101, top.day}},
 		{pgEventsBySession, "events_session", []any{"", "", "session7", "", int64(math.MaxInt64), 101, int64(0), int64(math.MaxInt64)}},
 		{pgEventsByUser, "events_user", []any{"", user, "", "", int64(math.MaxInt64), 101, int64(0), int64(math.MaxInt64)}},
 		{pgEventsByKind, "events_kind", []any{tenant, "", "", "kind27", int64(math.MaxInt64), 101, int64(0), int64(math.MaxInt64)}},
@@ -107,7 +110,7 @@ func TestPostgresListsFollowIndexes(t *testing.T) {
 		{pgLockLive, "sessions_live", []any{user, tenant, 12000}},
 		{pgCountLive, "sessions_live", []any{user, tenant, 12000}},
 		{pgUpdateStates, "sessions_pkey", []any{ids, ids}},
-		{pgUpdateSessions, "sessions_pkey", []any{ids, ids, []int64{0, 0}, []int64{0, 0}, []string{"", ""}, []string{"", ""}, []int64{0, 0}, []string{"", ""}}},
+		{pgUpdateSessions, "sessions_pkey", []any{ids, ids, []int64{0, 0}, []int64{0, 0}, []string{"", ""}, []string{"", ""}, []int64{0, 0}, []int64{0, 0}, []string{"", ""}}},
 		{pgCountTenant, "sessions_tenant", []any{"none", 12000}},
 		{pgSweepEnded, "sessions_ended", []any{5000, 32, 0}},
 		{pgSweepExpired, "sessions_expiry", []any{12000, 32, 0}},

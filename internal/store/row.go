@@ -9,6 +9,8 @@ import (
 // row is a session and its place in the table.
 type row struct {
 	seq int64
+	// day is the one of the last activity, as the row has it.
+	day int64
 	session.Session
 }
 
@@ -39,6 +41,13 @@ func (r *row) merge(one session.Seen) {
 		r.LastActivity = one.At
 	}
 }
+
+// activeDay is the day of the last activity, as it is indexed: an index that
+// followed the time would have every rotation write it.
+func activeDay(s *session.Session) int64 { return s.LastActivity.Unix() / (24 * 60 * 60) }
+
+// moved is whether a row is to move to a later day.
+func (r *row) moved() bool { return activeDay(&r.Session) > r.day }
 
 // struckAt is since when a live session has an open strike, as it is indexed.
 func struckAt(s *session.Session) int64 {

@@ -12,7 +12,7 @@ import (
 )
 
 const sessionColumns = `seq, id, tenant, user_id, username, client, secret, device, tenant_epoch, user_epoch,
-	created_at, absolute_expiry, login_address, user_agent, state, ended_why, ended_by, scope, confirm`
+	created_at, absolute_expiry, login_address, user_agent, state, ended_why, ended_by, scope, confirm, active_day`
 
 func scanSession(stmt *sqlite.Stmt, r *row) error {
 	r.seq = stmt.ColumnInt64(0)
@@ -33,6 +33,7 @@ func scanSession(stmt *sqlite.Stmt, r *row) error {
 	r.RevokedBy = stmt.ColumnText(16)
 	r.Scope = stmt.ColumnText(17)
 	r.Confirm = token.Confirmation(stmt.ColumnText(18))
+	r.day = stmt.ColumnInt64(19)
 	var b state
 	return decodeState(&b, stmt.ColumnBytes(14, b[:]), &r.Session)
 }
@@ -67,12 +68,13 @@ func (s *SQLite) Session(ctx context.Context, id token.SessionID) (*session.Sess
 const (
 	insertSession = `INSERT INTO sessions (id, tenant, user_id, username, client, secret, device, tenant_epoch,
 		user_epoch, created_at, absolute_expiry, login_address, user_agent, state, scope, confirm,
-		struck_at, ended_at, ended_why, ended_by)
-		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, 0, 0, '', '')`
+		active_day, struck_at, ended_at, ended_why, ended_by)
+		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, 0, 0, '', '')`
 	updateState = `UPDATE sessions SET state = ?2 WHERE seq = ?1`
 	// updateSession is for the rare changes that indexes follow.
-	updateSession = `UPDATE sessions SET state = ?2, struck_at = ?3, ended_at = ?4, ended_why = ?5, ended_by = ?6, tenant_epoch = ?7, confirm = ?8
-		WHERE seq = ?1`
+	updateSession = `UPDATE sessions SET state = ?2, struck_at = ?3,
+		ended_at = CASE WHEN ?4 = 0 THEN ended_at ELSE ?4 END, ended_why = ?5, ended_by = ?6, tenant_epoch = ?7,
+		active_day = max(active_day, ?8), confirm = ?9 WHERE seq = ?1`
 )
 
 // CreateSession stores a new session and fills in its epochs.
@@ -96,7 +98,7 @@ func (t *tx) createSession(ctx context.Context, one *session.Session, limit int,
 		device = nil
 	}
 	err = t.exec(insertSession, one.ID[:], one.Tenant, one.UserID, one.Username, one.Client, one.Secret[:], device,
-		one.TenantEpoch, userEpoch, micro(one.CreatedAt), micro(one.AbsoluteExpiry), one.LoginAddress, one.UserAgent, b[:], one.Scope, string(one.Confirm))
+		one.TenantEpoch, userEpoch, micro(one.CreatedAt), micro(one.AbsoluteExpiry), one.LoginAddress, one.UserAgent, b[:], one.Scope, string(one.Confirm), activeDay(one))
 	if err != nil {
 		return err
 	}
@@ -140,7 +142,7 @@ func (t *tx) save(r *row, before *session.Session) error {
 	}
 	b := encodeState(s)
 	ends := before.RevokedAt.IsZero() && !s.RevokedAt.IsZero()
-	if !ends && struckAt(s) == struckAt(before) && s.TenantEpoch == before.TenantEpoch && s.Confirm == before.Confirm {
+	if !ends && struckAt(s) == struckAt(before) && s.TenantEpoch == before.TenantEpoch && !r.moved() && s.Confirm == before.Confirm {
 		return t.saveState(r.seq, &b)
 	}
 	endedAt := int64(0)
@@ -148,7 +150,7 @@ func (t *tx) save(r *row, before *session.Session) error {
 		endedAt = micro(t.at)
 		t.changed(session.Change{Kind: session.SessionEnded, Tenant: s.Tenant, UserID: s.UserID, Session: s.ID})
 	}
-	return t.exec(updateSession, r.seq, b[:], struckAt(s), endedAt, string(s.RevokedWhy), s.RevokedBy, s.TenantEpoch, string(s.Confirm))
+	return t.exec(updateSession, r.seq, b[:], struckAt(s), endedAt, string(s.RevokedWhy), s.RevokedBy, s.TenantEpoch, activeDay(s), string(s.Confirm))
 }
 
 func (t *tx) saveState(seq int64, b *state) error {
@@ -198,7 +200,7 @@ func (t *tx) merge(one session.Seen) error {
 	case !r.RevokedAt.IsZero():
 		return nil
 	}
+	before := r.Session
 	r.merge(one)
-	b := encodeState(&r.Session)
-	return t.saveState(r.seq, &b)
+	return t.save(&r, &before)
 }

@@ -305,7 +305,9 @@ func (s *SQLite) pages(t testing.TB) int64 {
 func TestListsFollowIndexes(t *testing.T) {
 	s := openSQLite(t, databasePath(t), time.Now)
 	for query, index := range map[string]string{
-		listByUser: "sessions_user", listByAddress: "sessions_address", listByTenant: "sessions_tenant", listAll: "",
+		listByUser + listByLogin: "sessions_user", listByAddress + listByLogin: "sessions_address", listByTenant + listByLogin: "sessions_tenant",
+		listAll + listByLogin: "", listTenantActive + listOfDay: "sessions_tenant_active", listAllActive + listOfDay: "sessions_active",
+		listTenantActive + listOfEarlier: "sessions_tenant_active", listAllActive + listOfEarlier: "sessions_active",
 		eventsBySession: "events_session", eventsByUser: "events_user", eventsByKind: "events_kind",
 		eventsByTenant: "events_tenant", eventsAll: "",
 		selectLive: "sessions_live", countLive: "COVERING INDEX sessions_live", selectSession: "sqlite_autoindex_sessions_1",

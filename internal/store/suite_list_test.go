@@ -34,6 +34,51 @@ var listTests = map[string]func(*testing.T, bench, engine){
 		}
 		wantEqual(t, got, want)
 	},
+	"by activity, the latest day comes first, each session once": func(t *testing.T, b bench, _ engine) {
+		var all []token.SessionID
+		for range 6 {
+			all = append(all, b.login(t, alice).ID)
+		}
+		other := newSession("Diku", bob, b.Now())
+		must(t, b.CreateSession(t.Context(), other, 0))
+		rotateAt := func(id token.SessionID) {
+			must(t, b.UpdateSession(t.Context(), id, func(now time.Time, s *session.Session) session.Effects {
+				s.LastActivity = now
+				return rotate(now, s)
+			}))
+		}
+		b.advance(24 * time.Hour)
+		rotateAt(all[1])
+		rotateAt(all[1]) // a second time on that day
+		must(t, b.MergeSeen(t.Context(), []session.Seen{{Session: all[4], Gen: 1, At: b.Now()}}))
+		b.advance(24 * time.Hour)
+		rotateAt(all[2])
+		rotateAt(all[1])
+		must(t, b.MergeSeen(t.Context(), []session.Seen{{Session: all[2], Gen: 1, At: b.Now().Add(-72 * time.Hour)}})) // never back
+		want := []token.SessionID{all[2], all[1], all[4], all[5], all[3], all[0]}
+		for _, f := range []session.Filter{{Tenant: "diku"}, {UserID: alice}, {Address: newSession("diku", alice, b.Now()).LoginAddress, Tenant: "diku"}, {Tenant: "diku", Live: true}} {
+			f.ByActivity, f.Limit = true, 2
+			var got []token.SessionID
+			for {
+				page, err := b.ListSessions(t.Context(), f)
+				must(t, err)
+				for _, s := range page.Sessions {
+					got = append(got, s.ID)
+				}
+				if f.Cursor = page.Next; f.Cursor == "" {
+					break
+				}
+			}
+			wantEqual(t, got, want)
+		}
+		page, err := b.ListSessions(t.Context(), session.Filter{ByActivity: true, Limit: 4})
+		must(t, err)
+		wantEqual(t, page.Sessions[3].ID, other.ID) // of all tenants
+		for _, wrong := range []session.Filter{{Cursor: page.Next}, {ByActivity: true, Cursor: "AAAAAAAAAAA"}} {
+			_, err := b.ListSessions(t.Context(), wrong)
+			wantError(t, err, session.ErrInvalid)
+		}
+	},
 	"a full last page has no next": func(t *testing.T, b bench, _ engine) {
 		b.login(t, alice)
 		b.login(t, alice)

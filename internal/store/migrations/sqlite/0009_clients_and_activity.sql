@@ -58,3 +58,8 @@ CREATE INDEX logout_notices_next ON logout_notices (next_at) WHERE next_at <> 0;
 ALTER TABLE sessions ADD COLUMN scope      TEXT   NOT NULL DEFAULT '';
 ALTER TABLE sessions ADD COLUMN confirm    TEXT   NOT NULL DEFAULT '';
 ALTER TABLE sessions ADD COLUMN active_day INTEGER NOT NULL DEFAULT 0;
+
+-- For lists by last activity: entries of one day are in the order of seq, the
+-- rowid. A rotation moves a row in them once a day.
+CREATE INDEX sessions_active        ON sessions (active_day);
+CREATE INDEX sessions_tenant_active ON sessions (tenant, active_day);
