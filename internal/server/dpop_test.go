@@ -107,7 +107,7 @@ func (s *standards) callBound(access, proof string) *reply {
 	return s.call("Authorization", "DPoP "+access, "DPoP", proof)
 }
 
-func TestDPoPTokensAreWorthNothingWithoutTheirKey(t *testing.T) {
+func TestT74DPoPTokensAreWorthNothingWithoutTheirKey(t *testing.T) {
 	s := openStandards(t, nil)
 	mine, other := s.prover(), s.prover()
 	got := s.boundTokens("web", mine)
@@ -163,7 +163,7 @@ func TestDPoPTokensAreWorthNothingWithoutTheirKey(t *testing.T) {
 }
 
 // DP-1, M-2: a stolen refresh token is refused, and its owner notices nothing.
-func TestT5BoundRefreshTokensNeedTheirKey(t *testing.T) {
+func TestT74BoundRefreshTokensNeedTheirKey(t *testing.T) {
 	s := openStandards(t, nil)
 	mine, thief := s.prover(), s.prover()
 	first := s.boundTokens("web", mine).json.RefreshToken
@@ -200,7 +200,7 @@ func TestT5BoundRefreshTokensNeedTheirKey(t *testing.T) {
 }
 
 // DP-2: one claim at a time, at both places. Nothing is consumed.
-func TestDPoPProofsAreRefusedOneMutationAtATime(t *testing.T) {
+func TestT75DPoPProofsAreRefusedOneMutationAtATime(t *testing.T) {
 	s := openStandards(t, nil)
 	mine := s.prover()
 	got := s.boundTokens("web", mine)
@@ -378,7 +378,7 @@ func once(t *testing.T, try func(i int) *oauthReply, refusals ...string) {
 	}
 }
 
-func TestDPoPProofsAndCodesAreSingleUseUnder50Tries(t *testing.T) {
+func TestT75DPoPProofsAndCodesAreSingleUseUnder50Tries(t *testing.T) {
 	single := func(t *testing.T, nodes []*standards) {
 		s := nodes[0]
 		mine := s.prover()
