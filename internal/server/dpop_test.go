@@ -339,8 +339,10 @@ func TestDPoPTokensAreExchangedWithTheirKey(t *testing.T) {
 	mine, thief := s.prover(), s.prover()
 	access := s.boundTokens("other", mine).json.AccessToken
 	exchange := func(proof string) *oauthReply {
-		pairs := []string{"grant_type", session.GrantExchange, "client_id", "other", "subject_token", access, "scope", "orders.collection.get",
-			"subject_token_type", "urn:ietf:params:oauth:token-type:access_token"}
+		pairs := []string{
+			"grant_type", session.GrantExchange, "client_id", "other", "subject_token", access, "scope", "orders.collection.get",
+			"subject_token_type", "urn:ietf:params:oauth:token-type:access_token",
+		}
 		if proof != "" {
 			pairs = append(pairs, "@DPoP", proof)
 		}

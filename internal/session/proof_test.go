@@ -38,10 +38,12 @@ func TestPresentKeepsTheNewestTokenWhereTheRuleSaysSo(t *testing.T) {
 			f.SeenGen, f.RotatedAt = 7, rotationTime.Add(floorF)
 		}},
 		{name: "below it", given: newest, rule: keep, after: floorF - 1, want: Verdict{Outcome: Floored, Row: 10}},
-		{name: "an older one is no better off", rule: keep, after: time.Hour, family: func(f *Family) { f.RotatedAt, f.SeenGen = rotationTime.Add(time.Hour), 7 },
+		{
+			name: "an older one is no better off", rule: keep, after: time.Hour, family: func(f *Family) { f.RotatedAt, f.SeenGen = rotationTime.Add(time.Hour), 7 },
 			want: Verdict{Outcome: Stale, Row: 16, Strike: 1}, saved: func(f *Family) {
 				f.StrikeNo, f.StrikeOpen[1], f.StrikeAt = 1, 1, rotationTime.Add(time.Hour)
-			}},
+			},
+		},
 	} {
 		t.Run(c.name, c.run)
 	}
