@@ -25,7 +25,7 @@ export class Front {
 
   /** Own paths are those that begin with `/page/`. */
   constructor(
-    readonly gateway: string,
+    public gateway: string,
     readonly own?: (path: string, answer: ServerResponse) => Promise<void>,
   ) {
     this.#server = createServer((request, answer) => void this.#serve(request, answer).catch(() => answer.destroy()));

@@ -20,6 +20,6 @@ test("the core is small", async (t) => {
 
 test("what is not used costs nothing", async (t) => {
   assert.ok((await size('import "@counterfoil/browser"')) < 30);
-  for (const entry of ["bearer", "idle", "banner", "lease", "elevation", "xhr", "patch", "apollo", "axios", "ky", "urql", "react"])
+  for (const entry of ["bearer", "idle", "banner", "lease", "elevation", "dpop", "xhr", "patch", "apollo", "axios", "ky", "urql", "react"])
     t.diagnostic(`${entry}: ${await size(`export * from "@counterfoil/browser/${entry}"`)} bytes`);
 });

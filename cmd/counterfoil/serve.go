@@ -22,6 +22,7 @@ type demoCommand struct {
 	AccessTTL      time.Duration `name:"access-ttl" help:"Lifetime of access tokens; seconds are fine here." default:"10m"`
 	Grace          time.Duration `help:"How long a replaced refresh token may come back." default:"10s"`
 	CORSOrigins    []string      `name:"cors-origin" help:"Origin of a page on another host or port that may call, such as http://localhost:3000; may be repeated." placeholder:"ORIGIN"`
+	PublicURL      string        `name:"public-url" help:"Where pages reach the public listener; proofs of a key (DPoP) name it." placeholder:"URL"`
 	PlainCookies   bool          `help:"Cookies without Secure, for programs that do not send such cookies to http://localhost."`
 	LogLevel       string        `help:"debug, info, warn or error." default:"warn" enum:"debug,info,warn,error"`
 	Tour           bool          `help:"Play the whole story, check each step, and end. Uses ports and lifetimes of its own."`
@@ -30,7 +31,7 @@ type demoCommand struct {
 func (c *demoCommand) Run(p *program) error {
 	o := demo.Options{
 		Data: c.Data, Listen: c.Listen, InternalListen: c.InternalListen, AdminListen: c.AdminListen,
-		CORSOrigins: c.CORSOrigins, PlainCookies: c.PlainCookies,
+		CORSOrigins: c.CORSOrigins, PublicURL: c.PublicURL, PlainCookies: c.PlainCookies,
 		AccessTTL: c.AccessTTL, Grace: c.Grace, LogLevel: c.LogLevel, Tour: c.Tour, Out: p.out, LogTo: p.errors,
 	}
 	if c.Tour {

@@ -37,6 +37,9 @@ type Options struct {
 	LogLevel         string
 	// CORSOrigins are those of pages elsewhere that may call.
 	CORSOrigins []string
+	// PublicURL is where a page reaches the demonstration, if something stands
+	// before it; proofs of a key name it.
+	PublicURL string
 	// PlainCookies leaves out Secure.
 	PlainCookies bool
 	// Tour plays the story and ends.
@@ -130,6 +133,7 @@ func (o *Options) config() (_ *server.Config, cleanup func(), err error) {
 	}
 	c.Log.Level, c.Log.Format = o.LogLevel, "text"
 	c.CORS.Origins, c.Cookies.Insecure = o.CORSOrigins, o.PlainCookies
+	c.PublicURL = o.PublicURL
 	c.SetDefaults()
 	faults := c.Check()
 	for _, l := range []struct{ flag, address string }{

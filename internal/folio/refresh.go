@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/counterfoil/counterfoil/internal/session"
+	"github.com/counterfoil/counterfoil/internal/token"
 )
 
 // refresh gives new tokens for a refresh token: POST /authn/refresh, with the
@@ -23,9 +24,11 @@ func (h *Handler) refresh(w http.ResponseWriter, r *http.Request) error {
 	if p.token == "" {
 		return errNoRefreshToken
 	}
-	confirm, err := h.prove(w, r, tenant)
-	if err != nil {
-		return err
+	var confirm token.Confirmation
+	if p.inBody { // no browser proves a key of a cookie's
+		if confirm, err = h.prove(w, r, tenant); err != nil {
+			return err
+		}
 	}
 	tokens, err := h.refreshAtHome(r.Context(), session.RefreshRequest{
 		Token: p.token, Tenant: tenant, Heals: p.heals, Device: p.device, Confirm: confirm,

@@ -107,7 +107,7 @@ func (s *standards) callBound(access, proof string) *reply {
 	return s.call("Authorization", "DPoP "+access, "DPoP", proof)
 }
 
-func TestDPoPTokensAreWorthNothingWithoutTheirKey(t *testing.T) {
+func TestT74DPoPTokensAreWorthNothingWithoutTheirKey(t *testing.T) {
 	s := openStandards(t, nil)
 	mine, other := s.prover(), s.prover()
 	got := s.boundTokens("web", mine)
@@ -163,7 +163,7 @@ func TestDPoPTokensAreWorthNothingWithoutTheirKey(t *testing.T) {
 }
 
 // DP-1, M-2: a stolen refresh token is refused, and its owner notices nothing.
-func TestT6BoundRefreshTokensNeedTheirKey(t *testing.T) {
+func TestT74BoundRefreshTokensNeedTheirKey(t *testing.T) {
 	s := openStandards(t, nil)
 	mine, thief := s.prover(), s.prover()
 	first := s.boundTokens("web", mine).json.RefreshToken
@@ -200,7 +200,7 @@ func TestT6BoundRefreshTokensNeedTheirKey(t *testing.T) {
 }
 
 // DP-2: one claim at a time, at both places. Nothing is consumed.
-func TestDPoPProofsAreRefusedOneMutationAtATime(t *testing.T) {
+func TestT75DPoPProofsAreRefusedOneMutationAtATime(t *testing.T) {
 	s := openStandards(t, nil)
 	mine := s.prover()
 	got := s.boundTokens("web", mine)
@@ -380,7 +380,7 @@ func once(t *testing.T, try func(i int) *oauthReply, refusals ...string) {
 	}
 }
 
-func TestDPoPProofsAndCodesAreSingleUseUnder50Tries(t *testing.T) {
+func TestT75DPoPProofsAndCodesAreSingleUseUnder50Tries(t *testing.T) {
 	single := func(t *testing.T, nodes []*standards) {
 		s := nodes[0]
 		mine := s.prover()
@@ -412,4 +412,49 @@ func openStandardsCluster(t *testing.T) []*standards {
 	}
 	nodes[0].reach()
 	return nodes
+}
+
+// who proves a key may keep the refresh token.
+func TestDPoPSessionsMayKeepTheirRefreshToken(t *testing.T) {
+	yes := true
+	s := openStandards(t, func(c *server.Config) { c.Policy.BoundKeep = &yes })
+	mine, thief := s.prover(), s.prover()
+	rt := s.boundTokens("web", mine).json.RefreshToken
+	// Longer than a session lives that nobody uses.
+	for range 10 {
+		s.wait(24 * time.Hour)
+		got := s.refreshBound("web", rt, mine.atToken())
+		want(t, "kept", got, 200, "")
+		if got.json.RefreshToken != rt {
+			t.Fatalf("rotated: %s", got.body)
+		}
+		if a := s.callBound(got.json.AccessToken, mine.proof("GET", "/orders", got.json.AccessToken, nil)); a.status != 200 {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+		want(t, "stolen", s.refreshBound("web", rt, thief.atToken()), 400, "invalid_grant")
+	}
+	free := s.tokens("web").RefreshToken
+	if got := s.refreshBound("web", free, ""); got.json.RefreshToken == free {
+		t.Error("a token that is bound to no key is kept, too")
+	}
+	s.wait(8 * 24 * time.Hour)
+	want(t, "unused for too long", s.refreshBound("web", rt, mine.atToken()), 400, "invalid_grant")
+}
+
+func TestDPoPSessionsHaveALongerWindow(t *testing.T) {
+	grace := session.Duration(time.Minute)
+	none := 0
+	s := openStandards(t, func(c *server.Config) { c.Policy.BoundGrace, c.Policy.LateBudget = &grace, &none })
+	mine := s.prover()
+	bound, free := s.boundTokens("web", mine).json.RefreshToken, s.tokens("web").RefreshToken
+	lost := s.refreshBound("web", bound, mine.atToken())
+	want(t, "whose answer is lost", lost, 200, "")
+	want(t, "the same without a key", s.refreshBound("web", free, ""), 200, "")
+	s.wait(50 * time.Second)
+	again := s.refreshBound("web", bound, mine.atToken())
+	want(t, "in the window", again, 200, "")
+	if again.json.RefreshToken != lost.json.RefreshToken {
+		t.Error("another successor")
+	}
+	want(t, "out of it", s.refreshBound("web", free, ""), 400, "invalid_grant")
 }

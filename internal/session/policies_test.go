@@ -126,6 +126,7 @@ func ptr[T any](v T) *T { return &v }
 func TestPatchAppliesEveryField(t *testing.T) {
 	text := `{"access_ttl":"1s","jitter":0.25,"idle":"2s","absolute":"3s","grace":"4s","late_budget":5,` +
 		`"strict":true,"end_user":true,"binding":"device","sessions_per_user":6,"elevated_ttl":"7s","module_ttl":"8s",` +
+		`"proof_nonce":true,"bound_grace":"10s","bound_late_budget":11,"bound_keep":true,` +
 		`"signing":"ES256","step_up":{"orders.item.delete":{"acr":"urn:counterfoil:acr:elevated","max_age":"9s"}}}`
 	var patch PolicyPatch
 	if err := json.Unmarshal([]byte(text), &patch); err != nil {
@@ -135,6 +136,7 @@ func TestPatchAppliesEveryField(t *testing.T) {
 		AccessTTL: time.Second, Jitter: 0.25, Idle: 2 * time.Second, Absolute: 3 * time.Second, Grace: 4 * time.Second,
 		LateBudget: 5, Strict: true, EndUser: true, Binding: BindingDevice, SessionsPerUser: 6,
 		ElevatedTTL: 7 * time.Second, ModuleTTL: 8 * time.Second,
+		ProofNonce: true, BoundGrace: 10 * time.Second, BoundLateBudget: 11, BoundKeep: true,
 		Signing: "ES256", StepUp: StepUps{"orders.item.delete": {ACR: ACRElevated, MaxAge: Duration(9 * time.Second)}},
 	}
 	if diff := cmp.Diff(want, patch.Apply(DefaultPolicy())); diff != "" {
