@@ -14,10 +14,11 @@ import (
 const dpop = "DPoP "
 
 const (
-	dpopElsewhere = "A token of the scheme DPoP is shown in the Authorization header alone"
-	errUnbound    = tokenRefusal("a token that is bound to no key is shown as Bearer")
-	errDowngrade  = tokenRefusal("a token that is bound to a key is shown in Authorization: DPoP, with a proof")
-	errUnknowable = tokenRefusal("a token that is bound to a key cannot be proved here: the URL that the client used is not known")
+	dpopElsewhere  = "A token of the scheme DPoP is shown in the Authorization header alone"
+	errUnbound     = tokenRefusal("a token that is bound to no key is shown as Bearer")
+	errDowngrade   = tokenRefusal("a token that is bound to a key is shown in Authorization: DPoP, with a proof")
+	errCertificate = tokenRefusal("a token that is bound to a certificate is shown on a connection with that certificate")
+	errUnknowable  = tokenRefusal("a token that is bound to a key cannot be proved here: the URL that the client used is not known")
 )
 
 // tokenRefusal is a token that may hold and is shown in the wrong way.
@@ -39,6 +40,9 @@ func dpopToken(authorization string) (string, bool) {
 // bound is no better for one.
 func (l *listener) possesses(r *http.Request, c *Claim, claims *token.Claims) error {
 	_, key := claims.Confirm.Key()
+	if hash, ok := claims.Confirm.Certificate(); ok {
+		return bearsCertificate(r, c, hash)
+	}
 	switch {
 	case !c.DPoP && claims.Confirm == "":
 		return nil
@@ -54,6 +58,16 @@ func (l *listener) possesses(r *http.Request, c *Claim, claims *token.Claims) er
 		return errUnknowable
 	}
 	return l.gateway.Sessions.Possesses(claims, session.ProofRequest{Proof: r.Header["Dpop"], Method: r.Method, URL: url, Access: c.Token})
+}
+
+// bearsCertificate is whether a token that is bound to a certificate came over a
+// connection on which that was shown (RFC 8705 section 3): one to our own listener,
+// since nobody knows what a proxy was shown.
+func bearsCertificate(r *http.Request, c *Claim, hash string) error {
+	if c.DPoP || r.TLS == nil || len(r.TLS.PeerCertificates) == 0 || token.CertificateHash(r.TLS.PeerCertificates[0]) != hash {
+		return errCertificate
+	}
+	return nil
 }
 
 type askedURLKey struct{}

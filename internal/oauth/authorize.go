@@ -201,7 +201,7 @@ type page struct {
 var sent = []string{"response_type", "client_id", "redirect_uri", "state", "scope", "code_challenge", "code_challenge_method", "response_mode", "dpop_jkt", "nonce"}
 
 func (h *Handler) ask(w http.ResponseWriter, status int, a *asked, form url.Values, name, fault string) {
-	p := page{Client: a.client.Name, Name: name, Fault: fault, Action: h.Prefix + authorizePath}
+	p := page{Client: a.client.Name, Name: name, Fault: fault, Action: h.Prefix + AuthorizePath}
 	if p.Client == "" {
 		p.Client = a.client.ID
 	}

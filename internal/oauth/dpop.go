@@ -14,6 +14,13 @@ import (
 // client sent none and needs none. It comes after the client was authenticated
 // and before anything of the grant is looked at.
 func (h *Handler) prove(w http.ResponseWriter, r *http.Request, c *session.Client) (token.Confirmation, error) {
+	if c.CertificateBound {
+		hash := h.certificate(r)
+		if hash == "" || len(r.Header.Values("DPoP")) > 0 {
+			return "", invalid("tokens of this client are bound to the certificate of its connection, and to no other key")
+		}
+		return token.ConfirmCertificate(hash), nil
+	}
 	sent := r.Header.Values("DPoP")
 	if len(sent) == 0 && !c.DPoP {
 		return "", nil

@@ -70,38 +70,6 @@ func once(query string) (url.Values, error) {
 	return form, nil
 }
 
-// client authenticates who asks (RFC 6749 section 2.3), in one way alone. Nothing
-// else of the request has been looked at before.
-func (h *Handler) client(r *http.Request, form url.Values) (*session.Client, error) {
-	id, secret := form.Get("client_id"), form.Get("client_secret")
-	if header := r.Header.Values("Authorization"); len(header) > 0 {
-		user, password, ok := r.BasicAuth()
-		if len(header) > 1 || form.Has("client_secret") {
-			return nil, invalid("the client must authenticate in one way")
-		}
-		// RFC 6749 section 2.3.1: both are encoded as in a form.
-		name, err := url.QueryUnescape(user)
-		if !ok || err != nil {
-			return nil, errClient
-		}
-		if secret, err = url.QueryUnescape(password); err != nil || form.Has("client_id") && id != name {
-			return nil, errClient
-		}
-		id = name
-	}
-	if id == "" {
-		return nil, errClient
-	}
-	if id == session.ClientAPI && secret == "" {
-		return &session.Client{ID: id, Grants: []string{session.GrantRefresh}}, nil
-	}
-	c, known := h.Sessions.Clients[id]
-	if !known || c.Public() && secret != "" || !c.Public() && !c.Accepts(secret) {
-		return nil, errClient
-	}
-	return c, nil
-}
-
 // endpoint answers POST with JSON that nobody keeps.
 func (h *Handler) endpoint(serve func(http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	authorizePath  = "/oauth2/authorize"
+	// AuthorizePath is where the login page is.
+	AuthorizePath  = "/oauth2/authorize"
 	tokenPath      = "/oauth2/token"
 	revokePath     = "/oauth2/revoke"
 	introspectPath = "/oauth2/introspect"
@@ -64,23 +65,26 @@ func (h *Handler) describe(w http.ResponseWriter, r *http.Request, all map[strin
 }
 
 func (h *Handler) served() map[string]any {
-	ways := []string{"client_secret_basic", "client_secret_post"}
+	ways := []string{"client_secret_basic", "client_secret_post", "private_key_jwt", "self_signed_tls_client_auth"}
 	return map[string]any{
-		"issuer":                                         h.Issuer,
-		"authorization_endpoint":                         h.Base + authorizePath,
-		"token_endpoint":                                 h.Base + tokenPath,
-		"revocation_endpoint":                            h.Base + revokePath,
-		"introspection_endpoint":                         h.Base + introspectPath,
-		"device_authorization_endpoint":                  h.Base + deviceAskPath,
-		"jwks_uri":                                       h.Base + "/.well-known/jwks.json",
-		"response_types_supported":                       []string{"code"},
-		"response_modes_supported":                       []string{"query"},
-		"grant_types_supported":                          session.Grants,
-		"code_challenge_methods_supported":               []string{"S256"},
-		"token_endpoint_auth_methods_supported":          append(ways, "none"),
-		"revocation_endpoint_auth_methods_supported":     append(ways, "none"),
-		"introspection_endpoint_auth_methods_supported":  ways,
-		"dpop_signing_alg_values_supported":              session.ProofAlgorithms,
-		"authorization_response_iss_parameter_supported": true,
+		"issuer":                                           h.Issuer,
+		"authorization_endpoint":                           h.Base + AuthorizePath,
+		"token_endpoint":                                   h.Base + tokenPath,
+		"revocation_endpoint":                              h.Base + revokePath,
+		"introspection_endpoint":                           h.Base + introspectPath,
+		"device_authorization_endpoint":                    h.Base + deviceAskPath,
+		"jwks_uri":                                         h.Base + "/.well-known/jwks.json",
+		"response_types_supported":                         []string{"code"},
+		"response_modes_supported":                         []string{"query"},
+		"grant_types_supported":                            session.Grants,
+		"code_challenge_methods_supported":                 []string{"S256"},
+		"token_endpoint_auth_methods_supported":            append(ways, "none"),
+		"revocation_endpoint_auth_methods_supported":       append(ways, "none"),
+		"introspection_endpoint_auth_methods_supported":    ways,
+		"token_endpoint_auth_signing_alg_values_supported": session.ProofAlgorithms,
+		"tls_client_certificate_bound_access_tokens":       true,
+		"introspection_signing_alg_values_supported":       session.ProofAlgorithms,
+		"dpop_signing_alg_values_supported":                session.ProofAlgorithms,
+		"authorization_response_iss_parameter_supported":   true,
 	}
 }

@@ -52,7 +52,7 @@ func (h *Handler) Mount(mux *http.ServeMux) {
 	}
 	mux.HandleFunc("GET "+metadataPath, h.metadata)
 	mux.HandleFunc("GET "+openIDPath, h.openID)
-	mux.HandleFunc(authorizePath, h.authorize)
+	mux.HandleFunc(AuthorizePath, h.authorize)
 	mux.HandleFunc(logoutPath, h.endSession)
 	mux.Handle(userinfoPath, h.bearer(h.Guard(nil, h.userinfo)))
 	mux.Handle(tokenPath, h.endpoint(h.token))

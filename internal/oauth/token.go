@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -188,8 +189,7 @@ func (h *Handler) introspect(w http.ResponseWriter, r *http.Request) error {
 	}
 	claims := &caller.Claims
 	if err != nil || claims.Tenant != c.Tenant || claims.ClientID != c.ID && !c.Introspect {
-		writeJSON(w, http.StatusOK, told{})
-		return nil
+		return h.tell(w, r, c, told{})
 	}
 	all := told{
 		Active: true, ClientID: claims.ClientID, Username: claims.Subject, TokenType: tokenType(claims.Confirm), Subject: claims.Subject, UserID: claims.UserID,
@@ -197,6 +197,23 @@ func (h *Handler) introspect(w http.ResponseWriter, r *http.Request) error {
 		Expires: claims.Expires.Unix(), IssuedAt: claims.IssuedAt.Unix(), Confirm: confirmationOf(claims.Confirm),
 	}
 	all.Scope = h.Sessions.ScopeOf(claims.ClientID, claims.Scope)
-	writeJSON(w, http.StatusOK, all)
+	return h.tell(w, r, c, all)
+}
+
+const introspectionType = "application/token-introspection+jwt"
+
+// tell answers in JSON or, for a client that wants to keep a proof of what it was
+// told, signed (RFC 9701).
+func (h *Handler) tell(w http.ResponseWriter, r *http.Request, c *session.Client, all told) error {
+	if r.Header.Get("Accept") != introspectionType {
+		writeJSON(w, http.StatusOK, all)
+		return nil
+	}
+	signed, err := h.Ring.MintIntrospection(c.Tenant, c.ID, all, h.Sessions.Now())
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", introspectionType)
+	_, _ = io.WriteString(w, signed) // whoever asked is gone
 	return nil
 }

@@ -159,6 +159,56 @@ func TestOpenIDIsForThoseWhoAsk(t *testing.T) {
 	want(t, "after all of these", p.tokenOf("grant_type", "authorization_code", "client_id", "party", "redirect_uri", redirectTo, "code_verifier", verifier, "code", code), 200, "")
 }
 
+// RFC 9701: a signed answer, which is no token anywhere.
+func TestIntrospectionIsSignedWhereWanted(t *testing.T) {
+	p := openParty(t, nil)
+	access := p.tokens("shop").AccessToken
+	ask := func(raw string) string {
+		got := p.form("/oauth2/introspect", "client_id", "shop", "client_secret", p.secret, "token", raw, "@Accept", "application/token-introspection+jwt")
+		if got.status != 200 || got.header.Get("Content-Type") != "application/token-introspection+jwt" {
+			t.Errorf("%d %v", got.status, got.header)
+		}
+		return got.body
+	}
+	type answer struct {
+		Told struct {
+			Active bool
+			Scope  string
+		} `json:"token_introspection"`
+	}
+	shop := p.provider.VerifierContext(oidc.ClientContext(t.Context(), &http.Client{Transport: rerouted{p.URL(server.Public), p.office.client.Transport}}),
+		&oidc.Config{ClientID: "shop", SkipExpiryCheck: true, Now: p.office.config.Now})
+	for raw, active := range map[string]bool{access: true, "x": false} {
+		signed := ask(raw)
+		id, err := shop.Verify(t.Context(), signed)
+		p.must(err)
+		var got answer
+		p.must(id.Claims(&got))
+		if got.Told.Active != active || active != (got.Told.Scope == "orders.collection.get") {
+			t.Errorf("%+v", got)
+		}
+		if p.orders(signed) != http.StatusUnauthorized {
+			t.Error("the answer is taken for a token")
+		}
+	}
+}
+
+func TestNoOtherOriginReadsTheLoginPage(t *testing.T) {
+	const ui = "https://ui.example.org"
+	s := openStandards(t, func(c *server.Config) { c.CORS.Origins = []string{ui} })
+	for _, method := range []string{http.MethodOptions, http.MethodGet} {
+		for path, allowed := range map[string]bool{"/oauth2/authorize": false, "/oauth2/token": true, "/.well-known/jwks.json": true, "/.well-known/oauth-authorization-server": true} {
+			r, err := http.NewRequest(method, s.URL(server.Public)+path, nil)
+			s.must(err)
+			r.Header.Set("Origin", ui)
+			r.Header.Set("Access-Control-Request-Method", "POST")
+			if got := s.do(r).header.Get("Access-Control-Allow-Origin"); (got == ui) != allowed {
+				t.Errorf("%s %s: %q", method, path, got)
+			}
+		}
+	}
+}
+
 func TestUserinfo(t *testing.T) {
 	p := openParty(t, nil)
 	ctx := audit.WithActor(context.Background(), &audit.Actor{Kind: "operator", Name: "test"})

@@ -77,7 +77,10 @@ func (s *Server) mount() error {
 		if internal {
 			return s.gateway.Verify(gateway.CORS(s.config.CORS.Origins, s.gateway.DelegatesCORS, s.gateway.CleanPath(bodyWithin(bodyTime, mux))))
 		}
-		return gateway.CORS(s.config.CORS.Origins, s.gateway.DelegatesCORS, s.gateway.CleanPath(s.gateway.PartnerRoutes(bodyWithin(bodyTime, mux))))
+		// Pages send people to the login page; none of another origin may read it
+		// (RFC 9700 section 2.6).
+		delegated := func(r *http.Request) bool { return r.URL.Path == oauth.AuthorizePath || s.gateway.DelegatesCORS(r) }
+		return gateway.CORS(s.config.CORS.Origins, delegated, s.gateway.CleanPath(s.gateway.PartnerRoutes(bodyWithin(bodyTime, mux))))
 	}
 	insight := s.insight()
 	insight.Handle("/_/", s.gateway.Management())

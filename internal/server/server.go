@@ -5,6 +5,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -283,6 +284,11 @@ func (s *Server) loadCertificate() (err error) {
 	s.certificate, err = loadCertificate(s.config.TLS, s.config.Now, func(err error) {
 		s.log.Error("certificate not read again, the old one stays", "error", err)
 	})
+	for i := range s.config.OAuth.Clients {
+		if one := &s.config.OAuth.Clients[i]; err == nil && (len(one.Certificates) > 0 || one.CertificateBound) {
+			s.certificate.asks = tls.RequestClientCert
+		}
+	}
 	return err
 }
 

@@ -15,6 +15,9 @@ type certificate struct {
 	files TLSConfig
 	now   func() time.Time
 	warn  func(error)
+	// asks is whether clients are asked for a certificate of their own, which need
+	// not be signed by anybody: it is known by its hash.
+	asks tls.ClientAuthType
 
 	mu       sync.Mutex
 	current  *tls.Certificate
@@ -78,5 +81,5 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 }
 
 func (c *certificate) config() *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get, NextProtos: []string{"h2", "http/1.1"}}
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get, NextProtos: []string{"h2", "http/1.1"}, ClientAuth: c.asks}
 }

@@ -43,6 +43,12 @@ type Client struct {
 	// client, which cannot keep a secret.
 	SecretHash string   `yaml:"secret_hash"`
 	Grants     []string `yaml:"grants"`
+	// Keys are those with which the client signs who it is (private_key_jwt).
+	Keys []token.JWK `yaml:"jwks"`
+	// Certificates are the SHA-256, in base64url, of those that the client shows in
+	// TLS (RFC 8705). With CertificateBound, its tokens are bound to the one shown.
+	Certificates     []string `yaml:"tls_client_certificates"`
+	CertificateBound bool     `yaml:"tls_client_certificate_bound_access_tokens"`
 	// Redirects are compared character by character.
 	Redirects []string `yaml:"redirect_uris"`
 	// Scopes are permissions and permission sets, of which the client has those
@@ -63,8 +69,23 @@ type Client struct {
 	DPoP bool `yaml:"dpop_bound_access_tokens"`
 }
 
-// Public is whether the client has no secret.
-func (c *Client) Public() bool { return c.SecretHash == "" }
+// Public is whether the client cannot prove who it is.
+func (c *Client) Public() bool { return c.ways() == 0 }
+
+// ways is in how many ways the client could prove who it is.
+func (c *Client) ways() (n int) {
+	for _, has := range []bool{c.SecretHash != "", len(c.Keys) > 0, len(c.Certificates) > 0} {
+		if has {
+			n++
+		}
+	}
+	return n
+}
+
+// AcceptsCertificate is whether a certificate with this hash is the client's.
+func (c *Client) AcceptsCertificate(hash string) bool {
+	return hash != "" && slices.Contains(c.Certificates, hash)
+}
 
 // May is whether the client may use a grant.
 func (c *Client) May(grant string) bool { return slices.Contains(c.Grants, grant) }
@@ -87,12 +108,13 @@ func hashClientSecret(secret string) string {
 
 // Accepts is whether secret is the client's.
 func (c *Client) Accepts(secret string) bool {
-	return !c.Public() && subtle.ConstantTimeCompare([]byte(hashClientSecret(secret)), []byte(c.SecretHash)) == 1
+	return c.SecretHash != "" && subtle.ConstantTimeCompare([]byte(hashClientSecret(secret)), []byte(c.SecretHash)) == 1
 }
 
 var (
-	clientID   = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{1,62}$`)
-	secretHash = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+	clientID        = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{1,62}$`)
+	certificateHash = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
+	secretHash      = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 )
 
 // Check finds what is wrong with a client.
@@ -122,7 +144,16 @@ func (c *Client) Check() error {
 	for _, grant := range c.Grants {
 		bad(!slices.Contains(Grants, grant), "grants: one of "+strings.Join(Grants, ", "))
 	}
-	bad(!c.Public() && !secretHash.MatchString(c.SecretHash), "secret_hash: what `counterfoil client secret` prints")
+	bad(c.ways() > 1, "secret_hash, jwks, tls_client_certificates: one way to prove who the client is, not more")
+	for i := range c.Keys {
+		err := c.Keys[i].Check()
+		bad(err != nil, fmt.Sprintf("jwks: number %d: %v", i+1, err))
+	}
+	for _, hash := range c.Certificates {
+		bad(!certificateHash.MatchString(hash), "tls_client_certificates: SHA-256 in base64url, 43 characters")
+	}
+	bad(c.CertificateBound && c.DPoP, "tls_client_certificate_bound_access_tokens: or dpop_bound_access_tokens, not both")
+	bad(c.SecretHash != "" && !secretHash.MatchString(c.SecretHash), "secret_hash: what `counterfoil client secret` prints")
 	bad(c.Tenant == "", "tenant: is needed")
 	bad(!clientID.MatchString(c.ID) || isBuiltin(c.ID) || c.ID == ClientKey || ofKey,
 		"id: 2 to 63 of a-z, 0-9, dot, hyphen and underscore, and none of FOLIO's own")

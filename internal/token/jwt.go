@@ -46,6 +46,7 @@ func headersOf(k *key) []*header {
 			newHeader(k, KindElevated, "counterfoil-elevated+jwt"),
 			newHeader(k, kindID, "JWT"),
 			newHeader(k, kindLogout, "logout+jwt"),
+			newHeader(k, kindIntrospection, "token-introspection+jwt"),
 		}
 	case PurposeModule:
 		return []*header{

@@ -14,8 +14,9 @@ import (
 // What clients are told in a JWT. These are no tokens of ours: Verify accepts
 // neither, whatever kinds it is told to.
 const (
-	kindID     Kind = "id_token"
-	kindLogout Kind = "logout_token"
+	kindID            Kind = "id_token"
+	kindLogout        Kind = "logout_token"
+	kindIntrospection Kind = "introspection"
 )
 
 // IDToken is what a client learns about a login (OpenID Connect Core section 2).
@@ -78,6 +79,17 @@ func (r *Ring) MintLogout(tenant, client, userID string, session SessionID, now 
 		Issuer: r.issuer, Subject: userID, Audience: client, IssuedAt: now.Unix(), Expires: now.Add(logoutTTL).Unix(),
 		ID: rand.Text(), Session: session.String(), Events: map[string]struct{}{logoutEvent: {}},
 	})
+}
+
+// MintIntrospection signs what a client of a tenant is told about a token (RFC 9701
+// section 5).
+func (r *Ring) MintIntrospection(tenant, client string, told any, now time.Time) (string, error) {
+	return r.signing(&Claims{Kind: kindIntrospection, Tenant: tenant, ClientID: client}).statement(struct {
+		Issuer   string `json:"iss"`
+		Audience string `json:"aud"`
+		IssuedAt int64  `json:"iat"`
+		Told     any    `json:"token_introspection"`
+	}{r.issuer, client, now.Unix(), told})
 }
 
 func (h *header) statement(payload any) (string, error) {
