@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/counterfoil/counterfoil/internal/session"
 	"github.com/counterfoil/counterfoil/internal/token"
@@ -25,6 +26,8 @@ type asked struct {
 	challenge, scope string
 	// confirm is the key that the code is bound to, if it is.
 	confirm token.Confirmation
+	// nonce is for the ID token.
+	nonce string
 }
 
 // challenge is a SHA-256 in base64url.
@@ -72,7 +75,8 @@ func (h *Handler) authorize(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.Method == http.MethodGet {
-		h.ask(w, http.StatusOK, a, form, "", "")
+		hint := form.Get("login_hint")
+		h.ask(w, http.StatusOK, a, form, hint[:min(len(hint), 255)], "")
 		return
 	}
 	h.login(w, r, a, form)
@@ -105,9 +109,12 @@ func (a *asked) check(form url.Values) *refusal {
 		return refused("request_not_supported", "parameters go into the query")
 	case form.Has("response_mode") && form.Get("response_mode") != "query":
 		return invalid("only response_mode query")
-	case form.Get("prompt") == "none":
+	case len(form.Get("nonce")) > session.MaxNonce:
+		return invalid("nonce is too long")
+	case slices.Contains(strings.Fields(form.Get("prompt")), "none"):
 		return refused("login_required", "every login asks for the password")
 	}
+	a.nonce = form.Get("nonce")
 	var no *refusal
 	a.confirm, no = boundTo(form)
 	return no
@@ -133,7 +140,7 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request, a *asked, form u
 		return
 	}
 	code, err := h.Sessions.Authorize(r.Context(), session.LoginRequest{Tenant: a.client.Tenant, Username: name, Password: password, Scope: a.scope},
-		session.CodeBound{Client: a.client.ID, Redirect: a.redirect, Challenge: a.challenge, Confirm: a.confirm})
+		session.CodeBound{Client: a.client.ID, Redirect: a.redirect, Challenge: a.challenge, Confirm: a.confirm, Nonce: a.nonce})
 	if err == nil {
 		h.back(w, r, a, url.Values{"code": {code}})
 		return
@@ -191,7 +198,7 @@ type page struct {
 }
 
 // sent are the parameters that the form sends again.
-var sent = []string{"response_type", "client_id", "redirect_uri", "state", "scope", "code_challenge", "code_challenge_method", "response_mode", "dpop_jkt"}
+var sent = []string{"response_type", "client_id", "redirect_uri", "state", "scope", "code_challenge", "code_challenge_method", "response_mode", "dpop_jkt", "nonce"}
 
 func (h *Handler) ask(w http.ResponseWriter, status int, a *asked, form url.Values, name, fault string) {
 	p := page{Client: a.client.Name, Name: name, Fault: fault, Action: h.Prefix + authorizePath}

@@ -3,6 +3,7 @@ package oauth
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -16,6 +17,9 @@ const (
 	introspectPath = "/oauth2/introspect"
 	deviceAskPath  = "/oauth2/device_authorization"
 	devicePath     = "/oauth2/device"
+	userinfoPath   = "/oauth2/userinfo"
+	logoutPath     = "/oauth2/logout"
+	openIDPath     = "/.well-known/openid-configuration"
 	metadataPath   = "/.well-known/oauth-authorization-server"
 )
 
@@ -29,14 +33,39 @@ var styleHash = func() string {
 
 // metadata is RFC 8414. It needs a public URL: clients compare the issuer with
 // where they asked.
-func (h *Handler) metadata(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) metadata(w http.ResponseWriter, r *http.Request) { h.describe(w, r, h.served()) }
+
+// openID is OpenID Connect Discovery 1.0: the same and what clients of that ask for.
+func (h *Handler) openID(w http.ResponseWriter, r *http.Request) {
+	all := h.served()
+	maps.Copy(all, map[string]any{
+		"userinfo_endpoint":                     h.Base + userinfoPath,
+		"end_session_endpoint":                  h.Base + logoutPath,
+		"subject_types_supported":               []string{"public"},
+		"id_token_signing_alg_values_supported": session.ProofAlgorithms,
+		"scopes_supported":                      []string{session.ScopeOpenID, session.ScopeProfile, session.ScopeEmail},
+		"claims_supported":                      []string{"sub", "auth_time", "sid", "preferred_username", "name", "given_name", "family_name", "email"},
+		"claims_parameter_supported":            false,
+		"request_parameter_supported":           false,
+		"request_uri_parameter_supported":       false,
+		"backchannel_logout_supported":          true,
+		"backchannel_logout_session_supported":  true,
+	})
+	h.describe(w, r, all)
+}
+
+func (h *Handler) describe(w http.ResponseWriter, r *http.Request, all map[string]any) {
 	if h.Base == "" {
 		h.refuse(w, r, &refusal{status: http.StatusNotFound, Code: "not_found", Description: "there is no metadata before an operator sets public_url"})
 		return
 	}
-	ways := []string{"client_secret_basic", "client_secret_post"}
 	w.Header().Set("Cache-Control", "public, max-age=300")
-	writeJSON(w, http.StatusOK, map[string]any{
+	writeJSON(w, http.StatusOK, all)
+}
+
+func (h *Handler) served() map[string]any {
+	ways := []string{"client_secret_basic", "client_secret_post"}
+	return map[string]any{
 		"issuer":                                         h.Issuer,
 		"authorization_endpoint":                         h.Base + authorizePath,
 		"token_endpoint":                                 h.Base + tokenPath,
@@ -53,5 +82,5 @@ func (h *Handler) metadata(w http.ResponseWriter, r *http.Request) {
 		"introspection_endpoint_auth_methods_supported":  ways,
 		"dpop_signing_alg_values_supported":              session.ProofAlgorithms,
 		"authorization_response_iss_parameter_supported": true,
-	})
+	}
 }

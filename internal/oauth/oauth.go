@@ -30,6 +30,8 @@ type Handler struct {
 	// TrustedOrigins are the origins whose pages may send the login form, beside
 	// our own.
 	TrustedOrigins []string
+	// Guard runs serve for a user whose access token holds; see folio.Handler.
+	Guard func(permissions []string, serve func(http.ResponseWriter, *http.Request, session.Caller)) http.Handler
 	// Log is for faults at our end; nil is silence.
 	Log *slog.Logger
 
@@ -49,7 +51,10 @@ func (h *Handler) Mount(mux *http.ServeMux) {
 		}
 	}
 	mux.HandleFunc("GET "+metadataPath, h.metadata)
+	mux.HandleFunc("GET "+openIDPath, h.openID)
 	mux.HandleFunc(authorizePath, h.authorize)
+	mux.HandleFunc(logoutPath, h.endSession)
+	mux.Handle(userinfoPath, h.bearer(h.Guard(nil, h.userinfo)))
 	mux.Handle(tokenPath, h.endpoint(h.token))
 	mux.Handle(revokePath, h.endpoint(h.revoke))
 	mux.Handle(introspectPath, h.endpoint(h.introspect))

@@ -22,6 +22,7 @@ type answer struct {
 	ExpiresIn    int64  `json:"expires_in"`
 	RefreshToken string `json:"refresh_token,omitzero"`
 	Scope        string `json:"scope,omitzero"`
+	IDToken      string `json:"id_token,omitzero"`
 }
 
 // token gives tokens: POST /oauth2/token. The client is authenticated before
@@ -47,7 +48,12 @@ func (h *Handler) token(w http.ResponseWriter, r *http.Request) error {
 	if form.Get("grant_type") == session.GrantExchange {
 		issuedType = tokenTypeAccess
 	}
+	id, err := h.idToken(c, tokens)
+	if err != nil {
+		return err
+	}
 	writeJSON(w, http.StatusOK, answer{
+		IDToken:     id,
 		IssuedType:  issuedType,
 		AccessToken: tokens.Access, TokenType: tokenType(tokens.Confirm), RefreshToken: tokens.Refresh,
 		// Rounded down, so that nobody uses a token a moment after its end.

@@ -79,6 +79,7 @@ type oauthReply struct {
 		RefreshToken string `json:"refresh_token"`
 		ExpiresIn    int    `json:"expires_in"`
 		IssuedType   string `json:"issued_token_type"`
+		IDToken      string `json:"id_token"`
 		Scope, Error string
 		Reason, Heal string
 		Active       bool

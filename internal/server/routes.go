@@ -174,7 +174,7 @@ func (s *Server) standards(prefix string, internal bool) *oauth.Handler {
 	}
 	return &oauth.Handler{
 		Ring: s.ring, Sessions: s.sessions, Issuer: s.issuer(), Base: strings.TrimSuffix(s.config.PublicURL, "/"), Prefix: prefix,
-		TrustedOrigins: s.ownOrigins(), Log: s.log,
+		TrustedOrigins: s.ownOrigins(), Guard: s.gateway.Guard(internal), Log: s.log,
 	}
 }
 

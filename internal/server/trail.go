@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/counterfoil/counterfoil/internal/audit"
+	"github.com/counterfoil/counterfoil/internal/oauth"
 	"github.com/counterfoil/counterfoil/internal/session"
 	"github.com/counterfoil/counterfoil/internal/trail"
 )
@@ -156,11 +157,29 @@ func (s *Server) openTrail(ctx context.Context) error {
 			},
 		})
 	}
+	for i := range c.OAuth.Clients {
+		if one := &c.OAuth.Clients[i]; one.LogoutURI != "" {
+			t.Sinks = append(t.Sinks, &trail.Sink{Name: "logout " + one.ID, Holder: c.Node, Out: refusing{&oauth.Backchannel{
+				Client: one, Sessions: s.sessions, Ring: s.ring, HTTP: trail.NewWebhookClient(), Now: c.Now,
+			}}})
+		}
+	}
 	if err := t.Start(ctx); err != nil {
 		return err
 	}
 	s.trail = t
 	return nil
+}
+
+// refusing translates a client's refusal: package oauth does not know the trail.
+type refusing struct{ *oauth.Backchannel }
+
+func (r refusing) Deliver(ctx context.Context, records []audit.Record) (int, error) {
+	n, err := r.Backchannel.Deliver(ctx, records)
+	if errors.Is(err, oauth.ErrNotTold) {
+		err = fmt.Errorf("%w: %w", trail.ErrRefused, err)
+	}
+	return n, err
 }
 
 // anchor keeps a checkpoint beside the database, where whoever only writes to that

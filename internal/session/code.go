@@ -2,7 +2,9 @@ package session
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/audit"
@@ -23,6 +25,9 @@ type CodeBound struct {
 	// it is bound to one. Whoever redeems it names the key that was proved, to
 	// which the session is bound from then on.
 	Confirm token.Confirmation
+	// Nonce is for the ID token (OpenID Connect Core section 2). It is in the code,
+	// and whoever redeems that need not know it.
+	Nonce string
 }
 
 // Authorize proves a password and gives the code of a new session. It fails as
@@ -42,11 +47,35 @@ func (s *Service) Authorize(ctx context.Context, req LoginRequest, bound CodeBou
 }
 
 func (s *Service) mintCode(row *Session, bound CodeBound) string {
-	return s.Tokens.MintCode(row.Binding(), s.Now().Add(codeTTL), bound.fields()...)
+	code := s.Tokens.MintCode(row.Binding(), s.Now().Add(codeTTL), bound.fields()...)
+	if bound.Nonce != "" {
+		code += "." + base64.RawURLEncoding.EncodeToString([]byte(bound.Nonce))
+	}
+	return code
+}
+
+// MaxNonce bounds the nonce of a client, in bytes.
+const MaxNonce = 200
+
+// openCode takes the nonce out of a code.
+func (s *Service) openCode(raw string) (code token.Code, nonce string, err error) {
+	raw, after, found := strings.Cut(raw, ".")
+	if found {
+		text, err := base64.RawURLEncoding.Strict().DecodeString(after)
+		if err != nil || len(text) == 0 || len(text) > MaxNonce {
+			return code, "", token.ErrMalformed
+		}
+		nonce = string(text)
+	}
+	code, err = s.Tokens.OpenCode(raw)
+	return code, nonce, err
 }
 
 func (b CodeBound) fields() []string {
 	fields := []string{b.Client, b.Redirect, b.Challenge}
+	if b.Nonce != "" {
+		fields = append(fields, "nonce", b.Nonce)
+	}
 	if b.Confirm != "" {
 		fields = append(fields, string(b.Confirm))
 	}
@@ -68,10 +97,11 @@ func (s *Service) matches(row *Session, code token.Code, bound CodeBound) bool {
 // there. What is not bound as the code is changes nothing; the same code again
 // ends the session, however late.
 func (s *Service) Redeem(ctx context.Context, raw string, bound CodeBound) (*Tokens, error) {
-	code, err := s.Tokens.OpenCode(raw)
+	code, nonce, err := s.openCode(raw)
 	if err != nil {
 		return nil, &Refused{}
 	}
+	bound.Nonce = nonce
 	var row Session
 	var granted, replayed bool
 	var first time.Time
@@ -114,7 +144,11 @@ func (s *Service) Redeem(ctx context.Context, raw string, bound CodeBound) (*Tok
 	case !granted:
 		return nil, &Refused{}
 	}
-	return s.issue(&row, s.Policies.For(row.Tenant, row.Client, row.UserID), row.RotatedAt, true)
+	tokens, err := s.issue(&row, s.Policies.For(row.Tenant, row.Client, row.UserID), row.RotatedAt, true)
+	if err == nil {
+		tokens.Nonce = nonce
+	}
+	return tokens, err
 }
 
 // ClientTokens gives a client an access token of the user it stands for, with
@@ -136,6 +170,17 @@ func (s *Service) ClientTokens(ctx context.Context, c *Client, scope string, con
 	}
 	tokens.Refresh = ""
 	return tokens, nil
+}
+
+// LogoutSession ends a session of a client by its id. One that is not there any
+// more is no error.
+func (s *Service) LogoutSession(ctx context.Context, id, client string) error {
+	parsed, err := token.ParseSessionID(id)
+	if err != nil {
+		return nil
+	}
+	_, err = s.end(ctx, parsed, func(row *Session) bool { return row.Client == client }, LoggedOut, audit.Logout)
+	return ignoreNotFound(err)
 }
 
 // LogoutClient ends the session of a client's token, refresh or access, and

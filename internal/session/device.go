@@ -170,7 +170,7 @@ func (s *Service) LetDeviceIn(ctx context.Context, d *Device, username, password
 	if err != nil {
 		return err
 	}
-	opened, err := s.Tokens.OpenCode(code)
+	opened, _, err := s.openCode(code)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,8 @@ package session
 
 import (
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/token"
@@ -17,6 +19,7 @@ func (s *Service) issue(row *Session, policy Policy, now time.Time, refresh bool
 		AccessExpires:  accessExpiry(policy, row.AbsoluteExpiry, now),
 		Confirm:        row.Confirm,
 	}
+	t.OpenID, t.AuthTime = slices.Contains(strings.Fields(row.Scope), ScopeOpenID), s.provenAt(row)
 	var err error
 	t.Access, err = s.Tokens.Mint(token.Claims{
 		Kind: token.KindAccess, Tenant: row.Tenant, Subject: row.Username, UserID: row.UserID,

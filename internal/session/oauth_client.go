@@ -52,6 +52,12 @@ type Client struct {
 	User string `yaml:"user"`
 	// Introspect lets the client ask about tokens of all clients of its tenant.
 	Introspect bool `yaml:"introspect"`
+	// LogoutRedirects are where a browser may go after a logout, compared character by
+	// character.
+	LogoutRedirects []string `yaml:"post_logout_redirect_uris"`
+	// LogoutURI is told of the end of each session of the client (OpenID Connect
+	// Back-Channel Logout).
+	LogoutURI string `yaml:"backchannel_logout_uri"`
 	// DPoP is whether the client gets no tokens but those that are bound to a key
 	// of its own (RFC 9449 section 5.2).
 	DPoP bool `yaml:"dpop_bound_access_tokens"`
@@ -105,6 +111,10 @@ func (c *Client) Check() error {
 	for _, uri := range c.Redirects {
 		bad(!validRedirect(uri), "redirect_uris: https, http on loopback, or a scheme with a dot such as org.example.app:/done; no fragment")
 	}
+	for _, uri := range c.LogoutRedirects {
+		bad(!validRedirect(uri), "post_logout_redirect_uris: as redirect_uris")
+	}
+	bad(c.LogoutURI != "" && !validLogoutURI(c.LogoutURI), "backchannel_logout_uri: https, or http on loopback")
 	bad(c.May(GrantCode) && len(c.Redirects) == 0, "redirect_uris: the grant authorization_code needs one")
 	bad(c.May(GrantCredentials) && c.User == "", "user: client_credentials gives tokens of a user, name its id")
 	bad(c.May(GrantCredentials) && c.Public(), "secret_hash: client_credentials needs a secret")
@@ -120,6 +130,11 @@ func (c *Client) Check() error {
 		return fmt.Errorf("%w: %s", ErrInvalid, wrong)
 	}
 	return nil
+}
+
+// validLogoutURI is of what we call ourselves, so it leads to no app.
+func validLogoutURI(uri string) bool {
+	return validRedirect(uri) && strings.HasPrefix(uri, "http")
 }
 
 // validRedirect allows what RFC 8252 and RFC 9700 do. A scheme without a dot is

@@ -49,6 +49,11 @@ type Tokens struct {
 	Scope string
 	// Confirm is the key that the access token is bound to, empty for none.
 	Confirm token.Confirmation
+	// OpenID is whether the client asked who the user is, Nonce what it asked with,
+	// and AuthTime when the user proved it, zero if nobody did.
+	OpenID   bool
+	Nonce    string
+	AuthTime time.Time
 	// Issued is the instant from which all lifetimes count.
 	Issued time.Time
 }

@@ -14,6 +14,14 @@ import (
 // ErrScope is a scope that was asked for and goes beyond what was granted.
 var ErrScope = errors.New("scope is wider than what was granted")
 
+// The scopes of OpenID Connect. They are no permissions: they are about what a
+// client learns of the user.
+const (
+	ScopeOpenID  = "openid"
+	ScopeProfile = "profile"
+	ScopeEmail   = "email"
+)
+
 // maxScope is in bytes: a scope is in every access token, and tokens travel in
 // headers.
 const maxScope = 2000

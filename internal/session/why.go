@@ -96,6 +96,11 @@ func (s *Service) Why(row *Session, story []audit.Event) string {
 	return "ended at " + moment(at) + ": " + why
 }
 
+// Ends is whether an event of this kind says that its session is over.
+func Ends(kind audit.Kind) bool {
+	return kind == audit.RefreshReuse || slices.Contains(endingKinds, kind)
+}
+
 // endingKinds are the events of which one is written when a session ends.
 var endingKinds = []audit.Kind{
 	audit.Logout, audit.LogoutAll, audit.SessionRevoked, audit.SessionEvicted, audit.UserDeactivated, audit.UserBlocked, audit.UserDeleted,

@@ -170,16 +170,6 @@ var copiedTables = []table{
 		{"answer", text},
 		{"session", raw},
 	}},
-	{name: "logout_notices", key: "client, session", columns: []column{
-		{"client", text},
-		{"session", raw},
-		{"tenant", text},
-		{"user_id", text},
-		{"created_at", number},
-		{"next_at", number},
-		{"tries", number},
-		{"why", text},
-	}},
 	{name: "events", key: "seq", columns: []column{
 		{"seq", number},
 		{"at", number},

@@ -77,10 +77,10 @@ const (
 	// pgUpdateSessions is for the rare changes that indexes follow.
 	pgUpdateSessions = `UPDATE sessions SET state = new.state, struck_at = new.struck_at,
 		ended_at = CASE WHEN new.ended_at = 0 THEN sessions.ended_at ELSE new.ended_at END,
-		ended_why = new.ended_why, ended_by = new.ended_by, tenant_epoch = new.tenant_epoch,
-		active_day = greatest(sessions.active_day, new.active_day), confirm = new.confirm
-		FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], $9::text[])
-			AS new (id, state, struck_at, ended_at, ended_why, ended_by, tenant_epoch, active_day, confirm) WHERE sessions.id = new.id`
+		ended_why = new.ended_why, ended_by = new.ended_by, tenant_epoch = new.tenant_epoch, confirm = new.confirm,
+		active_day = greatest(sessions.active_day, new.active_day)
+		FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::text[], $9::bigint[])
+			AS new (id, state, struck_at, ended_at, ended_why, ended_by, tenant_epoch, confirm, active_day) WHERE sessions.id = new.id`
 )
 
 // Session reads one session.
@@ -133,7 +133,7 @@ func queueSessions(b *pgx.Batch, rows []*pgRow) {
 	for _, r := range rows {
 		encoded := encodeState(&r.Session)
 		now := struckAt(&r.Session)
-		if r.ends == 0 && now == r.struck && r.TenantEpoch == r.epoch && !r.moved() && r.Confirm == r.bound {
+		if r.ends == 0 && now == r.struck && r.TenantEpoch == r.epoch && r.Confirm == r.bound && !r.moved() {
 			ids, states = append(ids, r.ID[:]), append(states, encoded[:])
 			continue
 		}
@@ -147,7 +147,7 @@ func queueSessions(b *pgx.Batch, rows []*pgRow) {
 		b.Queue(pgUpdateStates, ids, states)
 	}
 	if len(rareIDs) > 0 {
-		b.Queue(pgUpdateSessions, rareIDs, rareStates, struck, ended, why, by, epochs, days, bound)
+		b.Queue(pgUpdateSessions, rareIDs, rareStates, struck, ended, why, by, epochs, bound, days)
 	}
 }
 

@@ -200,7 +200,7 @@ func (w *swap) moves(p *Postgres, r pgRow, clock time.Time) (moves bool) {
 	p.dated(now)
 	effects := w.decide(now, &r.Session)
 	if !effects.Save || len(effects.Events) > 0 || effects.EndUser != "" || allowed(&r.Session, &before) != nil ||
-		!r.RevokedAt.IsZero() || struckAt(&r.Session) != r.struck || r.TenantEpoch != r.epoch || r.moved() || r.Confirm != r.bound {
+		!r.RevokedAt.IsZero() || struckAt(&r.Session) != r.struck || r.TenantEpoch != r.epoch || r.Confirm != r.bound || r.moved() {
 		return false
 	}
 	after := encodeState(&r.Session)
@@ -277,7 +277,7 @@ func (s *swapper) wrote(rows []*pgRow) {
 			after := encodeState(&r.Session)
 			known := *r
 			known.stored, known.struck, known.epoch, known.dirty = after[:], struckAt(&r.Session), r.TenantEpoch, false
-			known.day = max(r.day, activeDay(&r.Session))
+			known.day, known.bound = max(r.day, activeDay(&r.Session)), r.Confirm
 			s.recent.Add(r.ID, known)
 		}
 	}

@@ -110,7 +110,7 @@ func TestPostgresListsFollowIndexes(t *testing.T) {
 		{pgLockLive, "sessions_live", []any{user, tenant, 12000}},
 		{pgCountLive, "sessions_live", []any{user, tenant, 12000}},
 		{pgUpdateStates, "sessions_pkey", []any{ids, ids}},
-		{pgUpdateSessions, "sessions_pkey", []any{ids, ids, []int64{0, 0}, []int64{0, 0}, []string{"", ""}, []string{"", ""}, []int64{0, 0}, []int64{0, 0}, []string{"", ""}}},
+		{pgUpdateSessions, "sessions_pkey", []any{ids, ids, []int64{0, 0}, []int64{0, 0}, []string{"", ""}, []string{"", ""}, []int64{0, 0}, []string{"", ""}, []int64{0, 0}}},
 		{pgCountTenant, "sessions_tenant", []any{"none", 12000}},
 		{pgSweepEnded, "sessions_ended", []any{5000, 32, 0}},
 		{pgSweepExpired, "sessions_expiry", []any{12000, 32, 0}},

@@ -73,8 +73,8 @@ const (
 	updateState = `UPDATE sessions SET state = ?2 WHERE seq = ?1`
 	// updateSession is for the rare changes that indexes follow.
 	updateSession = `UPDATE sessions SET state = ?2, struck_at = ?3,
-		ended_at = CASE WHEN ?4 = 0 THEN ended_at ELSE ?4 END, ended_why = ?5, ended_by = ?6, tenant_epoch = ?7,
-		active_day = max(active_day, ?8), confirm = ?9 WHERE seq = ?1`
+		ended_at = CASE WHEN ?4 = 0 THEN ended_at ELSE ?4 END, ended_why = ?5, ended_by = ?6, tenant_epoch = ?7, confirm = ?8,
+		active_day = max(active_day, ?9) WHERE seq = ?1`
 )
 
 // CreateSession stores a new session and fills in its epochs.
@@ -142,7 +142,7 @@ func (t *tx) save(r *row, before *session.Session) error {
 	}
 	b := encodeState(s)
 	ends := before.RevokedAt.IsZero() && !s.RevokedAt.IsZero()
-	if !ends && struckAt(s) == struckAt(before) && s.TenantEpoch == before.TenantEpoch && !r.moved() && s.Confirm == before.Confirm {
+	if !ends && struckAt(s) == struckAt(before) && s.TenantEpoch == before.TenantEpoch && s.Confirm == before.Confirm && !r.moved() {
 		return t.saveState(r.seq, &b)
 	}
 	endedAt := int64(0)
@@ -150,7 +150,7 @@ func (t *tx) save(r *row, before *session.Session) error {
 		endedAt = micro(t.at)
 		t.changed(session.Change{Kind: session.SessionEnded, Tenant: s.Tenant, UserID: s.UserID, Session: s.ID})
 	}
-	return t.exec(updateSession, r.seq, b[:], struckAt(s), endedAt, string(s.RevokedWhy), s.RevokedBy, s.TenantEpoch, activeDay(s), string(s.Confirm))
+	return t.exec(updateSession, r.seq, b[:], struckAt(s), endedAt, string(s.RevokedWhy), s.RevokedBy, s.TenantEpoch, string(s.Confirm), activeDay(s))
 }
 
 func (t *tx) saveState(seq int64, b *state) error {

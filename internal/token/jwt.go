@@ -44,6 +44,8 @@ func headersOf(k *key) []*header {
 		return []*header{
 			newHeader(k, KindAccess, "at+jwt"),
 			newHeader(k, KindElevated, "counterfoil-elevated+jwt"),
+			newHeader(k, kindID, "JWT"),
+			newHeader(k, kindLogout, "logout+jwt"),
 		}
 	case PurposeModule:
 		return []*header{

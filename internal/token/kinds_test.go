@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 )
 
 // specimens are one genuine token of every kind that Counterfoil hands out.
@@ -14,6 +15,10 @@ func specimens(t testing.TB, b bundle) map[string]string {
 	}
 	for _, kind := range allKinds {
 		all[string(kind)] = b.mint(t, claims(kind))
+	}
+	var err error
+	if all["id"], err = b.MintID("diku", IDToken{Subject: "x", Audience: "stripes", Expires: start.Add(time.Hour).Unix()}, "y"); err != nil {
+		t.Fatal(err)
 	}
 	return all
 }
@@ -29,6 +34,7 @@ func slots(b bundle) map[string]func(string) error {
 			}
 			return err
 		},
+		"id": func(s string) error { _, err := b.OpenID(s); return err },
 		"heal": func(s string) error {
 			if _, ok := b.OpenHeal(binding(), s); !ok {
 				return ErrInvalid
@@ -53,6 +59,20 @@ func TestT10EachKindPassesInItsOwnSlotOnly(t *testing.T) {
 			if kind != slot && !errors.Is(err, ErrInvalid) {
 				t.Errorf("%s token in the slot for %s: %v, want ErrInvalid", kind, slot, err)
 			}
+		}
+	}
+}
+
+// It is for a client; nothing of ours takes it.
+func TestT10ALogoutTokenPassesNowhere(t *testing.T) {
+	b := setup(t)
+	s, err := b.MintLogout("diku", "stripes", "x", claims(KindAccess).Session, start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for slot, open := range slots(b) {
+		if err := open(s); !errors.Is(err, ErrInvalid) {
+			t.Errorf("in the slot for %s: %v", slot, err)
 		}
 	}
 }

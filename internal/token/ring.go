@@ -284,7 +284,7 @@ func (s *snapshot) add(k *key) {
 // signing is the header under which a token of these claims is written.
 func (r *Ring) signing(c *Claims) *header {
 	s := r.state.Load()
-	if len(s.chosen) > 0 && r.algorithm != nil && (c.Kind == KindAccess || c.Kind == KindElevated) {
+	if len(s.chosen) > 0 && r.algorithm != nil && c.Kind != KindModule && c.Kind != KindDummy {
 		if h := s.chosen[choice{c.Kind, r.algorithm(c.Tenant, c.ClientID, c.UserID)}]; h != nil {
 			return h
 		}

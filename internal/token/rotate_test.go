@@ -164,7 +164,7 @@ func TestT14RemovingTheActiveKeyReplacesItInOneWrite(t *testing.T) {
 		if row := b.store.rows[[2]string{purpose, old}]; row.State != StateRemoved || len(row.Wrapped) != 0 {
 			t.Errorf("%s: the store keeps %+v", purpose, row)
 		}
-		made := map[string]string{"access": "access", "elevated": "access", "module": "module", "dummy-expiring": "module", "refresh": "refresh"}
+		made := map[string]string{"access": "access", "elevated": "access", "id": "access", "module": "module", "dummy-expiring": "module", "refresh": "refresh"}
 		for kind, open := range slots(b) {
 			if err := open(tokens[kind]); (made[kind] == purpose) != errors.Is(err, ErrUnknownKey) {
 				t.Errorf("%s key removed, %s token: %v", purpose, kind, err)

@@ -37,21 +37,6 @@ CREATE TABLE device_codes (
 
 CREATE INDEX device_codes_expiry ON device_codes (expires_at);
 
--- Clients that are to hear of the end of a session.
-CREATE TABLE logout_notices (
-    client     text   COLLATE "C" NOT NULL,
-    session    bytea  NOT NULL,
-    tenant     text   COLLATE "C" NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
-    user_id    text   COLLATE "C" NOT NULL,
-    created_at bigint NOT NULL,
-    next_at    bigint NOT NULL, -- 0: given up
-    tries      bigint NOT NULL,
-    why        text   COLLATE "C" NOT NULL, -- of the last failure
-    PRIMARY KEY (client, session)
-);
-
-CREATE INDEX logout_notices_next ON logout_notices (next_at) WHERE next_at <> 0;
-
 -- scope is what a session has of its client's scopes, '' for all of them;
 -- confirm is the key that its tokens are bound to, '' for none. active_day is
 -- counted in days since 1970; 0 is not known.
