@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/session"
+	"github.com/counterfoil/counterfoil/internal/token"
 )
 
 func TestSessionsAreListedNewestFirstInPages(t *testing.T) {
@@ -87,6 +88,20 @@ func TestASessionTellsItsStory(t *testing.T) {
 	w.call(400, "DELETE", "/counterfoil/sessions/x", "")
 	w.call(404, "GET", "/counterfoil/sessions/6f1c2a50-0000-4000-8000-000000000000", "")
 	w.call(404, "DELETE", "/counterfoil/sessions/6f1c2a50-0000-4000-8000-000000000000", "")
+}
+
+func TestASessionTellsTheKeyThatItIsBoundTo(t *testing.T) {
+	w := newWorld(t)
+	w.reader()
+	free := w.call(200, "GET", "/counterfoil/sessions/"+w.logIn().Session.String(), "")
+	tokens, err := w.sessions.Login(t.Context(), session.LoginRequest{
+		Tenant: "diku", Username: "reader", Password: password, Client: session.ClientAPI, Confirm: token.ConfirmKey("some"),
+	})
+	w.must(err)
+	bound := w.call(200, "GET", "/counterfoil/sessions/"+tokens.Session.String(), "")
+	if free["boundTo"] != nil || bound["boundTo"] != "jkt:some" {
+		t.Errorf("%v, %v", free["boundTo"], bound["boundTo"])
+	}
 }
 
 func TestAnIdleSessionIsExpired(t *testing.T) {
