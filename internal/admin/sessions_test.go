@@ -204,7 +204,7 @@ func TestPoliciesHaveEffectAndFindingsAreTold(t *testing.T) {
 	if len(findings) != 1 || findings[0].(map[string]any)["field"] != "grace" || findings[0].(map[string]any)["refuse"] != false {
 		t.Errorf("the findings are %v", findings)
 	}
-	if policy := got["policy"].(map[string]any); policy["access_ttl"] != "5m0s" || policy["idle"] != "168h0m0s" || len(policy) != 14 {
+	if policy := got["policy"].(map[string]any); policy["access_ttl"] != "5m0s" || policy["idle"] != "168h0m0s" || len(policy) != 18 {
 		t.Errorf("what holds is %v", policy)
 	}
 	tokens := w.logIn()
