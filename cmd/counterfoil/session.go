@@ -21,7 +21,7 @@ type sessionView struct {
 	ID, Tenant, UserID, Username, Client, State   string
 	CreatedAt, RotatedAt, LastActivity, ExpiresAt time.Time
 	Rotations, Retries                            uint64
-	LoginAddress, LastAddress, UserAgent          string
+	LoginAddress, LastAddress, UserAgent, BoundTo string
 	EndedAt                                       *time.Time
 	EndedWhy, EndedBy, Why                        string
 	Events                                        []eventView
@@ -105,6 +105,9 @@ func (s *sessionView) story() string {
 		fmt.Fprintf(&b, "expires  %s, unless it is refreshed before\n", clock(s.ExpiresAt))
 	case "expired":
 		fmt.Fprintf(&b, "expired  %s, nobody refreshed it in time\n", clock(s.ExpiresAt))
+	}
+	if s.BoundTo != "" {
+		fmt.Fprintf(&b, "bound    to the key %s\n", s.BoundTo)
 	}
 	if s.Why != "" {
 		fmt.Fprintf(&b, "why      %s\n", s.Why)

@@ -27,9 +27,11 @@ type sessionView struct {
 	LoginAddress string        `json:"loginAddress"`
 	LastAddress  string        `json:"lastAddress"`
 	UserAgent    string        `json:"userAgent"`
-	EndedAt      *time.Time    `json:"endedAt,omitempty"`
-	EndedWhy     string        `json:"endedWhy,omitempty"`
-	EndedBy      string        `json:"endedBy,omitempty"`
+	// BoundTo is the key without which the session's tokens are worth nothing.
+	BoundTo  string     `json:"boundTo,omitempty"`
+	EndedAt  *time.Time `json:"endedAt,omitempty"`
+	EndedWhy string     `json:"endedWhy,omitempty"`
+	EndedBy  string     `json:"endedBy,omitempty"`
 	// Why is a sentence, of one session alone.
 	Why    string      `json:"why,omitempty"`
 	Events []eventView `json:"events,omitempty"`
@@ -41,7 +43,7 @@ func (h *Handler) viewSession(row *session.Session) sessionView {
 		State: h.Sessions.StateOf(row, h.Now()), CreatedAt: row.CreatedAt.UTC(), RotatedAt: row.RotatedAt.UTC(),
 		LastActivity: row.LastActivity.UTC(), ExpiresAt: h.Sessions.ExpiresAt(row).UTC(),
 		Rotations: row.Gen - 1, Retries: row.Retries,
-		LoginAddress: row.LoginAddress, LastAddress: row.LastAddress, UserAgent: row.UserAgent,
+		LoginAddress: row.LoginAddress, LastAddress: row.LastAddress, UserAgent: row.UserAgent, BoundTo: string(row.Confirm),
 		EndedWhy: string(row.RevokedWhy), EndedBy: row.RevokedBy,
 	}
 	if !row.RevokedAt.IsZero() {

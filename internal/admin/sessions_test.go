@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/session"
+	"github.com/counterfoil/counterfoil/internal/token"
 )
 
 func TestSessionsAreListedNewestFirstInPages(t *testing.T) {
@@ -87,6 +88,20 @@ func TestASessionTellsItsStory(t *testing.T) {
 	w.call(400, "DELETE", "/counterfoil/sessions/x", "")
 	w.call(404, "GET", "/counterfoil/sessions/6f1c2a50-0000-4000-8000-000000000000", "")
 	w.call(404, "DELETE", "/counterfoil/sessions/6f1c2a50-0000-4000-8000-000000000000", "")
+}
+
+func TestASessionTellsTheKeyThatItIsBoundTo(t *testing.T) {
+	w := newWorld(t)
+	w.reader()
+	free := w.call(200, "GET", "/counterfoil/sessions/"+w.logIn().Session.String(), "")
+	tokens, err := w.sessions.Login(t.Context(), session.LoginRequest{
+		Tenant: "diku", Username: "reader", Password: password, Client: session.ClientAPI, Confirm: token.ConfirmKey("some"),
+	})
+	w.must(err)
+	bound := w.call(200, "GET", "/counterfoil/sessions/"+tokens.Session.String(), "")
+	if free["boundTo"] != nil || bound["boundTo"] != "jkt:some" {
+		t.Errorf("%v, %v", free["boundTo"], bound["boundTo"])
+	}
 }
 
 func TestAnIdleSessionIsExpired(t *testing.T) {
@@ -189,7 +204,7 @@ func TestPoliciesHaveEffectAndFindingsAreTold(t *testing.T) {
 	if len(findings) != 1 || findings[0].(map[string]any)["field"] != "grace" || findings[0].(map[string]any)["refuse"] != false {
 		t.Errorf("the findings are %v", findings)
 	}
-	if policy := got["policy"].(map[string]any); policy["access_ttl"] != "5m0s" || policy["idle"] != "168h0m0s" || len(policy) != 14 {
+	if policy := got["policy"].(map[string]any); policy["access_ttl"] != "5m0s" || policy["idle"] != "168h0m0s" || len(policy) != 18 {
 		t.Errorf("what holds is %v", policy)
 	}
 	tokens := w.logIn()
