@@ -134,6 +134,7 @@ func (o *Options) config() (_ *server.Config, cleanup func(), err error) {
 	c.Log.Level, c.Log.Format = o.LogLevel, "text"
 	c.CORS.Origins, c.Cookies.Insecure = o.CORSOrigins, o.PlainCookies
 	c.PublicURL = o.PublicURL
+	c.OAuth.Clients = []session.Client{demoApp}
 	c.SetDefaults()
 	faults := c.Check()
 	for _, l := range []struct{ flag, address string }{
@@ -144,6 +145,13 @@ func (o *Options) config() (_ *server.Config, cleanup func(), err error) {
 		}
 	}
 	return c, cleanup, errors.Join(faults...)
+}
+
+// demoApp is an application that knows OAuth and nothing of FOLIO. Nothing listens
+// at its address.
+var demoApp = session.Client{
+	ID: "demo-app", Tenant: tenant, Name: "Demo application", Redirects: []string{"http://127.0.0.1:9139/callback"},
+	Grants: session.Grants[:2:2], Scopes: []string{session.ScopeOpenID, session.ScopeProfile, session.ScopeEmail, "orders.all"},
 }
 
 // loopback is whether an address can be reached from this machine alone. An
