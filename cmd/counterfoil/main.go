@@ -30,7 +30,7 @@ type commands struct {
 	Session    sessionCommand    `cmd:"" help:"See sessions, why they ended, and end them."`
 	Key        keyCommand        `cmd:"" help:"See and rotate keys."`
 	APIKey     apiKeyCommand     `cmd:"" name:"api-key" help:"Keys of partners: make, import from edge modules, rotate, revoke."`
-	Client     clientCommand     `cmd:"" help:"Programs that get tokens by OAuth: draw the secret of one."`
+	Client     clientCommand     `cmd:"" help:"Programs that get tokens by OAuth: register, change, give another secret, remove."`
 	Policy     policyCommand     `cmd:"" help:"See and set lifetimes and the refresh rule, for a tenant, a client or a user."`
 	Usage      usageCommand      `cmd:"" help:"What happened: sessions, refreshes, logins of the last hour and the last thirty days."`
 	Explain    explainCommand    `cmd:"" help:"Who may call this? How the gateway decides about a request, step by step."`

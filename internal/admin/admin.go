@@ -119,6 +119,7 @@ func (h *Handler) Mount(mux *http.ServeMux) {
 		mux.Handle(pattern, h.guarded(serve))
 	}
 	h.mountAPIKeys(mux)
+	h.mountClients(mux)
 	h.mountTrail(mux)
 	mux.Handle("POST /counterfoil/bootstrap", h.answered(h.bootstrap))
 	mux.Handle("/counterfoil/", h.guarded(func(http.ResponseWriter, *http.Request) error {

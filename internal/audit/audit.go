@@ -72,6 +72,7 @@ const (
 	APIKeyStopped     Kind = "api_key_stopped" // its session was ended, it waits for an operator
 	APIKeyResumed     Kind = "api_key_resumed" // an operator let it in again
 	APIKeyDeleted     Kind = "api_key_deleted" // a revoked one was forgotten
+	ClientChanged     Kind = "client_changed"  // an operator registered, changed or removed a client of OAuth
 )
 
 // Event is one security event.

@@ -84,8 +84,8 @@ func (h *Handler) authorize(w http.ResponseWriter, r *http.Request) {
 
 // asks finds client and redirect URI. Its second result is for the person.
 func (h *Handler) asks(form url.Values) (*asked, string) {
-	c, known := h.Sessions.Clients[form.Get("client_id")]
-	if !known {
+	c := h.Sessions.Client(form.Get("client_id"))
+	if c == nil {
 		return nil, "The application that sent you here is not known."
 	}
 	// Compared character by character: whatever is more lenient sends codes to

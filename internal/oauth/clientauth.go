@@ -35,11 +35,11 @@ func (h *Handler) client(r *http.Request, form url.Values) (*session.Client, err
 	if id == session.ClientAPI && secret == "" {
 		return &session.Client{ID: id, Grants: []string{session.GrantRefresh}}, nil
 	}
-	c, known := h.Sessions.Clients[id]
+	c := h.Sessions.Client(id)
 	switch {
-	case !known:
+	case c == nil:
 		return nil, errClient
-	case c.Public() && secret == "", c.Accepts(secret):
+	case c.Public() && secret == "", c.Accepts(secret, h.Sessions.Now()):
 		return c, nil
 	case secret == "" && c.AcceptsCertificate(h.certificate(r)):
 		return c, nil
@@ -55,8 +55,8 @@ func (h *Handler) byBasic(r *http.Request, form url.Values) (*session.Client, er
 	if !ok || err != nil || err2 != nil || form.Has("client_id") && form.Get("client_id") != id {
 		return nil, errClient
 	}
-	c, known := h.Sessions.Clients[id]
-	if !known || !c.Accepts(secret) {
+	c := h.Sessions.Client(id)
+	if c == nil || !c.Accepts(secret, h.Sessions.Now()) {
 		return nil, errClient
 	}
 	return c, nil

@@ -158,7 +158,7 @@ func (h *Handler) answerDevice(w http.ResponseWriter, r *http.Request, d *sessio
 
 func (h *Handler) askUser(w http.ResponseWriter, status int, d *session.Device, name, fault string) {
 	page := deviceForm{Title: "Connect a device", Fault: fault, Code: session.ShownCode(d.UserCode), Client: d.Client, Name: name}
-	if c := h.Sessions.Clients[d.Client]; c != nil && c.Name != "" {
+	if c := h.Sessions.Client(d.Client); c != nil && c.Name != "" {
 		page.Client = c.Name
 	}
 	h.showDevice(w, status, page)

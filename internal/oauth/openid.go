@@ -108,7 +108,7 @@ func (h *Handler) endSession(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	hint, err := h.Ring.OpenID(form.Get("id_token_hint"))
-	c := h.Sessions.Clients[hint.Audience]
+	c := h.Sessions.Client(hint.Audience)
 	if err != nil || c == nil || form.Has("client_id") && form.Get("client_id") != c.ID {
 		h.showDevice(w, http.StatusBadRequest, deviceForm{Title: "Not logged out", Message: "It is not known which session is meant. Log out in the application itself."})
 		return

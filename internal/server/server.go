@@ -234,10 +234,13 @@ func (s *Server) openSessions(ctx context.Context, master []byte) error {
 		Passwords: &credential.Hasher{}, Rules: credential.Rules{MinLength: c.Login.MinPassword, AllowWeak: c.Demo}, Limits: limits,
 		Now: s.db.Now, Log: s.log, Observe: s.usage, KeepEnded: time.Duration(c.KeepEnded),
 		VerifiedTokens: c.VerifiedTokens, Keys: &session.APIKeys{Store: s.db, Hasher: hasher},
-		Clients: clientsByID(c.OAuth.Clients),
+		Clients: clientsByID(c.OAuth.Clients), Registered: s.db,
 	}
 	s.db.OnChange(s.reload)
 	s.metrics.cluster(s.db)
+	if err := s.sessions.LoadClients(ctx); err != nil {
+		return err
+	}
 	return s.sessions.Start(ctx)
 }
 
@@ -265,6 +268,9 @@ func (s *Server) reload(changes []session.Change) {
 		if is(c, session.TenantsChanged) {
 			warn("tenants", s.people.ReloadTenants(ctx))
 		}
+		if is(c, session.ClientsChanged, session.TenantsChanged) {
+			warn("clients", s.sessions.LoadClients(ctx))
+		}
 		if is(c, session.PoliciesChanged) {
 			warn("policies", s.sessions.Policies.Load(ctx, s.db))
 		}
@@ -284,8 +290,8 @@ func (s *Server) loadCertificate() (err error) {
 	s.certificate, err = loadCertificate(s.config.TLS, s.config.Now, func(err error) {
 		s.log.Error("certificate not read again, the old one stays", "error", err)
 	})
-	for i := range s.config.OAuth.Clients {
-		if one := &s.config.OAuth.Clients[i]; err == nil && (len(one.Certificates) > 0 || one.CertificateBound) {
+	for _, one := range s.sessions.AllClients() {
+		if err == nil && (len(one.Certificates) > 0 || one.CertificateBound) {
 			s.certificate.asks = tls.RequestClientCert
 		}
 	}

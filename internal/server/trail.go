@@ -157,8 +157,8 @@ func (s *Server) openTrail(ctx context.Context) error {
 			},
 		})
 	}
-	for i := range c.OAuth.Clients {
-		if one := &c.OAuth.Clients[i]; one.LogoutURI != "" {
+	for _, one := range s.sessions.AllClients() {
+		if one.LogoutURI != "" {
 			t.Sinks = append(t.Sinks, &trail.Sink{Name: "logout " + one.ID, Holder: c.Node, Out: refusing{&oauth.Backchannel{
 				Client: one, Sessions: s.sessions, Ring: s.ring, HTTP: trail.NewWebhookClient(), Now: c.Now,
 			}}})

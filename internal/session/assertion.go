@@ -26,8 +26,8 @@ func (s *Service) ProveClient(ctx context.Context, assertion string, audiences [
 	if err != nil {
 		return nil, ErrForbidden
 	}
-	c, known := s.Clients[id]
-	if !known || len(c.Keys) == 0 {
+	c := s.Client(id)
+	if c == nil || len(c.Keys) == 0 {
 		return nil, ErrForbidden
 	}
 	a, err := token.OpenAssertion(assertion, c.Keys)

@@ -40,7 +40,7 @@ func (s *Service) issue(row *Session, policy Policy, now time.Time, refresh bool
 // provenAt is when the user of a session proved who he is; zero if nobody did,
 // because a client stands for him. No policy may take that for a fresh proof.
 func (s *Service) provenAt(row *Session) time.Time {
-	if c := s.Clients[row.Client]; c != nil && c.User == row.UserID && c.May(GrantCredentials) {
+	if c := s.Client(row.Client); c != nil && c.User == row.UserID && c.May(GrantCredentials) {
 		return time.Time{}
 	}
 	return row.CreatedAt

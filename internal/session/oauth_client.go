@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/counterfoil/counterfoil/internal/apikey"
 	"github.com/counterfoil/counterfoil/internal/directory"
@@ -35,38 +36,41 @@ var Grants = []string{GrantCode, GrantRefresh, GrantCredentials, GrantDevice, Gr
 // configuration.
 type Client struct {
 	// ID is the client_id, and the client by which policies name its sessions.
-	ID     string `yaml:"id"`
-	Tenant string `yaml:"tenant"`
+	ID     string `yaml:"id" json:"id"`
+	Tenant string `yaml:"tenant" json:"tenant"`
 	// Name is what people see at the login.
-	Name string `yaml:"name"`
+	Name string `yaml:"name" json:"name,omitzero"`
 	// SecretHash is what `counterfoil client secret` prints; empty for a public
 	// client, which cannot keep a secret.
-	SecretHash string   `yaml:"secret_hash"`
-	Grants     []string `yaml:"grants"`
+	SecretHash string `yaml:"secret_hash" json:"secret_hash,omitzero"`
+	// OldSecretHash is of the secret before, which is taken until OldSecretUntil.
+	OldSecretHash  string    `yaml:"-" json:"old_secret_hash,omitzero"`
+	OldSecretUntil time.Time `yaml:"-" json:"old_secret_until,omitzero"`
+	Grants         []string  `yaml:"grants" json:"grants"`
 	// Keys are those with which the client signs who it is (private_key_jwt).
-	Keys []token.JWK `yaml:"jwks"`
+	Keys []token.JWK `yaml:"jwks" json:"jwks,omitzero"`
 	// Certificates are the SHA-256, in base64url, of those that the client shows in
 	// TLS (RFC 8705). With CertificateBound, its tokens are bound to the one shown.
-	Certificates     []string `yaml:"tls_client_certificates"`
-	CertificateBound bool     `yaml:"tls_client_certificate_bound_access_tokens"`
+	Certificates     []string `yaml:"tls_client_certificates" json:"tls_client_certificates,omitzero"`
+	CertificateBound bool     `yaml:"tls_client_certificate_bound_access_tokens" json:"tls_client_certificate_bound_access_tokens,omitzero"`
 	// Redirects are compared character by character.
-	Redirects []string `yaml:"redirect_uris"`
+	Redirects []string `yaml:"redirect_uris" json:"redirect_uris,omitzero"`
 	// Scopes are permissions and permission sets, of which the client has those
 	// that the user has; "*" is all of them.
-	Scopes []string `yaml:"scopes"`
+	Scopes []string `yaml:"scopes" json:"scopes"`
 	// User is the id of the user for whom client_credentials gives tokens.
-	User string `yaml:"user"`
+	User string `yaml:"user" json:"user,omitzero"`
 	// Introspect lets the client ask about tokens of all clients of its tenant.
-	Introspect bool `yaml:"introspect"`
+	Introspect bool `yaml:"introspect" json:"introspect,omitzero"`
 	// LogoutRedirects are where a browser may go after a logout, compared character by
 	// character.
-	LogoutRedirects []string `yaml:"post_logout_redirect_uris"`
+	LogoutRedirects []string `yaml:"post_logout_redirect_uris" json:"post_logout_redirect_uris,omitzero"`
 	// LogoutURI is told of the end of each session of the client (OpenID Connect
 	// Back-Channel Logout).
-	LogoutURI string `yaml:"backchannel_logout_uri"`
+	LogoutURI string `yaml:"backchannel_logout_uri" json:"backchannel_logout_uri,omitzero"`
 	// DPoP is whether the client gets no tokens but those that are bound to a key
 	// of its own (RFC 9449 section 5.2).
-	DPoP bool `yaml:"dpop_bound_access_tokens"`
+	DPoP bool `yaml:"dpop_bound_access_tokens" json:"dpop_bound_access_tokens,omitzero"`
 }
 
 // Public is whether the client cannot prove who it is.
@@ -106,9 +110,14 @@ func hashClientSecret(secret string) string {
 	return secretHashPrefix + hex.EncodeToString(sum[:])
 }
 
-// Accepts is whether secret is the client's.
-func (c *Client) Accepts(secret string) bool {
-	return c.SecretHash != "" && subtle.ConstantTimeCompare([]byte(hashClientSecret(secret)), []byte(c.SecretHash)) == 1
+// Accepts is whether secret is the client's now.
+func (c *Client) Accepts(secret string, now time.Time) bool {
+	if c.SecretHash == "" {
+		return false
+	}
+	shown := []byte(hashClientSecret(secret))
+	old := now.Before(c.OldSecretUntil) && subtle.ConstantTimeCompare(shown, []byte(c.OldSecretHash)) == 1
+	return subtle.ConstantTimeCompare(shown, []byte(c.SecretHash)) == 1 || old
 }
 
 var (
@@ -207,8 +216,8 @@ func presents(client string, row *Session) bool {
 // user may do. A client that is gone leaves nothing. What only raised scope
 // gives is there for a token of raised scope alone.
 func (s *Service) scoped(ctx context.Context, claims *token.Claims, access *directory.Access) (*directory.Access, error) {
-	c, known := s.Clients[claims.ClientID]
-	if !known || c.Tenant != claims.Tenant {
+	c := s.Client(claims.ClientID)
+	if c == nil || c.Tenant != claims.Tenant {
 		return nil, ErrTokenInvalid
 	}
 	key := scopedKey{claims.ClientID, access.User.ID, claims.Scope, claims.Kind == token.KindElevated}

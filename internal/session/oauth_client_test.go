@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 	"testing"
+	"time"
 )
 
 func TestClientsAreChecked(t *testing.T) {
@@ -44,7 +45,8 @@ func TestClientSecretsAreComparedByTheirHash(t *testing.T) {
 	secret, hash := NewClientSecret()
 	other, _ := NewClientSecret()
 	c := &Client{SecretHash: hash}
-	if !c.Accepts(secret) || c.Accepts(other) || c.Accepts(hash) || c.Accepts("") || (&Client{}).Accepts("") {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	if !c.Accepts(secret, now) || c.Accepts(other, now) || c.Accepts(hash, now) || c.Accepts("", now) || (&Client{}).Accepts("", now) {
 		t.Error("a secret is accepted that is none, or not the one that is")
 	}
 }

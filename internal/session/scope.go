@@ -72,7 +72,7 @@ func (s *Service) Narrow(ctx context.Context, c *Client, granted, asked string) 
 // ScopeOf is the scope of a token of a client, in words also where it is the
 // whole one; empty where the client is none that was registered.
 func (s *Service) ScopeOf(client, scope string) string {
-	if c := s.Clients[client]; c != nil && scope == "" {
+	if c := s.Client(client); c != nil && scope == "" {
 		return strings.Join(c.Scopes, " ")
 	}
 	return scope
@@ -82,7 +82,7 @@ func (s *Service) ScopeOf(client, scope string) string {
 // own scope never changes, so it can be read before anything is decided: a scope
 // that is too wide must not use the token up.
 func (s *Service) narrowed(ctx context.Context, req *RefreshRequest, id token.SessionID) (string, error) {
-	c := s.Clients[req.Client]
+	c := s.Client(req.Client)
 	if req.Scope == "" || c == nil {
 		return "", nil
 	}

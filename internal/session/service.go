@@ -41,9 +41,10 @@ type Service struct {
 	Passwords      *credential.Hasher
 	// Keys are the API keys; nil is none.
 	Keys *APIKeys
-	// Clients are the clients of OAuth by their ids. They do not change while the
-	// service runs.
-	Clients map[string]*Client
+	// Clients are the clients of OAuth in the configuration, by their ids.
+	// Registered has those that operators registered beside them; nil is none.
+	Clients    map[string]*Client
+	Registered ClientStore
 	// Devices are those that wait to be let in.
 	Devices DeviceStore
 	// Spent knows which proofs and the like were used.
@@ -74,9 +75,11 @@ type Service struct {
 	alarmed  *lru.Cache[alarmKey, time.Time]
 	scopes   *lru.Cache[scopedKey, leftAccess]
 	codes    credential.Regulator
-	strikes  strikes
-	proofs   proofs
-	adoption atomic.Pointer[Adoption]
+	// registered are the clients of Registered, as last read.
+	registered atomic.Pointer[map[string]*Client]
+	strikes    strikes
+	proofs     proofs
+	adoption   atomic.Pointer[Adoption]
 
 	stop    context.CancelFunc
 	running sync.WaitGroup

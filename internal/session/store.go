@@ -97,6 +97,7 @@ const (
 	KeysChanged        ChangeKind = "keys"
 	ModulesChanged     ChangeKind = "modules"
 	APIKeysChanged     ChangeKind = "api_keys"
+	ClientsChanged     ChangeKind = "clients"
 )
 
 // Change tells the nodes what their memory must forget or learn. Changes are

@@ -34,6 +34,8 @@ func install(t *testing.T, db DB, c *clock) {
 	device := someDevice(7, c.Now())
 	device.Answer, device.Session = session.DeviceLetIn, token.SessionID{1, 0xab, 15: 1}
 	must(t, db.CreateDevice(t.Context(), device, 10))
+	must(t, db.CreateClient(t.Context(), someClient("portal"), clientEvent))
+	must(t, ignore(db.Spend(t.Context(), "dpop", []byte{0, 0xff}, c.Now().Add(time.Minute))))
 	installTrail(t, db, c)
 	must(t, db.AddUsage(t.Context(), kept(c.Now()), session.Usage{
 		Live: 3, Refreshes: 4, Retries: 5, LateRecoveries: 6, Superseded: 7, Reuse: 8, Logins: 9, LoginsFailed: 10, Ended: 11, Behind: 12 * time.Microsecond,
@@ -260,6 +262,8 @@ func inventory(t *testing.T, db DB) string {
 	if device, err := db.DeviceByCode(ctx, someDevice(7, time.Time{}).UserCode); err == nil {
 		tell("device", device)
 	}
+	clients, err := db.OAuthClients(ctx)
+	each(t, clients, err, func(c session.Client) { tell("client", c) })
 	apiKeys, err := db.APIKeys(ctx)
 	each(t, apiKeys, err, func(k apikey.Key) { tell("API key", k) })
 	epochs, err := db.Epochs(ctx, time.Time{})

@@ -53,6 +53,7 @@ type DB interface {
 	session.PolicyStore
 	session.APIKeyStore
 	session.DeviceStore
+	session.ClientStore
 	session.SpentStore
 	session.MovingStore
 	session.UsageStore

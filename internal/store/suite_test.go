@@ -104,7 +104,7 @@ func openPostgres(t testing.TB, c PostgresConfig) *Postgres {
 func suite(t *testing.T, e engine) {
 	for _, part := range []map[string]func(*testing.T, bench, engine){
 		sessionTests, endingTests, listTests, feedTests, clusterTests, groupTests, accountTests, passwordTests, directoryTests, recordTests, markTests,
-		apiKeyTests, movingTests, trailTests, usageTests, deviceTests, spentTests,
+		apiKeyTests, movingTests, trailTests, usageTests, deviceTests, clientTests, spentTests,
 	} {
 		for name, test := range part {
 			t.Run(name, func(t *testing.T) { test(t, newBench(t, e), e) })
