@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -161,10 +162,9 @@ func (s *signer) asSecret() string {
 	s.must(err)
 	by, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})}, nil)
 	s.must(err)
-	payload := strings.Split(s.assertion("RS256", nil), ".")[1]
-	text, err := jose.ParseSigned("eyJhbGciOiJSUzI1NiJ9."+payload+".eA", []jose.SignatureAlgorithm{jose.RS256})
+	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(s.assertion("RS256", nil), ".")[1])
 	s.must(err)
-	signed, err := by.Sign(text.UnsafePayloadWithoutVerification())
+	signed, err := by.Sign(payload)
 	s.must(err)
 	compact, err := signed.CompactSerialize()
 	s.must(err)
