@@ -48,6 +48,25 @@ func TestVerifyTellsWhoMayPass(t *testing.T) {
 	}
 }
 
+// A policy that asks for a fresh proof is told to the proxy as to a client.
+func TestVerifyAsksForAFreshProof(t *testing.T) {
+	w := newWorld(t, func(g *gateway.Gateway, s *session.Service) {
+		g.Proxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+		s.Policies.Default.StepUp = session.StepUps{"echo.get": {MaxAge: session.Duration(5 * time.Minute)}}
+	})
+	w.module(echoDescriptor, echo)
+	w.grant("echo.get")
+	c := w.claims()
+	c.AuthTime = w.Now().Add(-time.Hour)
+	a := w.verify("GET", "/echo", "", "X-Okapi-Token", w.mint(c))
+	a.want(t, 401, "")
+	if challenge := a.header.Get("WWW-Authenticate"); !strings.Contains(challenge, "insufficient_user_authentication") || !strings.Contains(challenge, `max_age="300"`) {
+		t.Errorf("challenge %q", challenge)
+	}
+	c.AuthTime = w.Now().Add(-time.Minute)
+	w.verify("GET", "/echo", "", "X-Okapi-Token", w.mint(c)).want(t, 200, "")
+}
+
 // The verdict and the words are the gateway's, whatever is asked about.
 func TestVerifyDecidesAsTheGateway(t *testing.T) {
 	w := asking(t)

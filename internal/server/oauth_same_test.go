@@ -7,6 +7,7 @@ import (
 
 	"github.com/counterfoil/counterfoil/internal/audit"
 	"github.com/counterfoil/counterfoil/internal/directory"
+	"github.com/counterfoil/counterfoil/internal/server"
 	"github.com/counterfoil/counterfoil/internal/session"
 	"github.com/counterfoil/counterfoil/internal/token"
 )
@@ -17,32 +18,34 @@ var rejections = map[string]struct {
 	spoil  func(*standards, *session.Tokens) string
 	reason string
 	lives  bool
+	// policy is the tenant's, nil for the standard one.
+	policy func(*session.PolicyPatch)
 }{
-	"garbage": {func(*standards, *session.Tokens) string { return "x" }, "", true},
-	"cut":     {func(_ *standards, t *session.Tokens) string { return t.Refresh[:len(t.Refresh)-1] }, "", true},
+	"garbage": {func(*standards, *session.Tokens) string { return "x" }, "", true, nil},
+	"cut":     {func(_ *standards, t *session.Tokens) string { return t.Refresh[:len(t.Refresh)-1] }, "", true, nil},
 	"forged": {func(_ *standards, t *session.Tokens) string {
 		raw := []byte(t.Refresh)
 		raw[40] ^= 1
 		return string(raw)
-	}, "", true},
-	"access token": {func(_ *standards, t *session.Tokens) string { return t.Access }, "", true},
+	}, "", true, nil},
+	"access token": {func(_ *standards, t *session.Tokens) string { return t.Access }, "", true, nil},
 	"no such session": {func(s *standards, _ *session.Tokens) string {
 		return s.Tokens().MintRefresh(token.Binding{Session: token.NewSessionID()}, 1)
-	}, "ended", true},
+	}, "ended", true, nil},
 	"altered row": {func(s *standards, t *session.Tokens) string {
 		return s.Tokens().MintRefresh(token.Binding{Session: t.Session}, 1)
-	}, "", true},
+	}, "", true, nil},
 	"ahead": {func(s *standards, t *session.Tokens) string {
 		row, err := s.Store().Session(context.Background(), t.Session)
 		s.must(err)
 		return s.Tokens().MintRefresh(row.Binding(), 9)
-	}, "", true},
+	}, "", true, nil},
 	"logged out": {func(s *standards, t *session.Tokens) string {
 		s.must(s.Sessions().Logout(context.Background(), t.Refresh))
 		return t.Refresh
-	}, "ended", false},
-	"another client's": {func(s *standards, _ *session.Tokens) string { return s.tokens("web").RefreshToken }, "", true},
-	"superseded":       {func(s *standards, t *session.Tokens) string { return s.age(t) }, "superseded", true},
+	}, "ended", false, nil},
+	"another client's": {func(s *standards, _ *session.Tokens) string { return s.tokens("web").RefreshToken }, "", true, nil},
+	"superseded":       {func(s *standards, t *session.Tokens) string { return s.age(t) }, "superseded", true, nil},
 	"used too often": {func(s *standards, t *session.Tokens) string {
 		old := s.age(t)
 		for range session.MaxStrikes {
@@ -52,23 +55,51 @@ var rejections = map[string]struct {
 			}
 		}
 		return old
-	}, "ended", false},
+	}, "ended", false, nil},
 	"nobody healed": {func(s *standards, t *session.Tokens) string {
 		old := s.age(t)
 		_, _ = s.Sessions().Refresh(context.Background(), session.RefreshRequest{Token: old}) // opens the strike
 		s.wait(31 * time.Second)
 		return old
-	}, "ended", false},
+	}, "ended", false, nil},
+	"superseded again": {spoil: func(s *standards, t *session.Tokens) string {
+		old := s.age(t)
+		_, err := s.Sessions().Refresh(context.Background(), session.RefreshRequest{Token: old})
+		if err == nil {
+			s.t.Fatal("an old token was accepted")
+		}
+		return old
+	}, reason: "superseded", lives: true},
+	"used twice under a strict policy": {
+		spoil: func(s *standards, t *session.Tokens) string {
+			_, err := s.Sessions().Refresh(context.Background(), session.RefreshRequest{Token: t.Refresh})
+			s.must(err)
+			return t.Refresh
+		}, reason: "ended",
+		policy: func(p *session.PolicyPatch) {
+			yes, none, never := true, session.Duration(0), 0
+			p.Strict, p.Grace, p.LateBudget = &yes, &none, &never
+		},
+	},
+	"from another network than at login": {
+		spoil: func(s *standards, _ *session.Tokens) string {
+			ctx := audit.WithActor(context.Background(), &audit.Actor{Kind: "user", Address: "198.51.100.7"})
+			t, err := s.Sessions().Login(ctx, session.LoginRequest{Tenant: "diku", Username: "reader", Password: readerPW, Client: session.ClientAPI})
+			s.must(err)
+			return t.Refresh
+		}, lives: true,
+		policy: func(p *session.PolicyPatch) { subnet := session.BindingSubnet; p.Binding = &subnet },
+	},
 	"idle": {func(s *standards, t *session.Tokens) string {
 		s.wait(8 * 24 * time.Hour)
 		return t.Refresh
-	}, "ended", false},
+	}, "ended", false, nil},
 	"inactive user": {func(s *standards, t *session.Tokens) string {
 		ctx := audit.WithActor(context.Background(), &audit.Actor{Kind: "operator", Name: "test"})
 		_, err := s.Sessions().UpdateUser(ctx, directory.User{ID: readerID, Tenant: "diku", Username: "reader"})
 		s.must(err)
 		return t.Refresh
-	}, "ended", false},
+	}, "ended", false, nil},
 }
 
 // age rotates twice and makes the last token the newest that is known.
@@ -88,7 +119,11 @@ func TestOAuthRefusesWhatFOLIOsDoorRefuses(t *testing.T) {
 	for name, test := range rejections {
 		t.Run(name, func(t *testing.T) {
 			for _, door := range []string{"/authn/refresh", "/oauth2/token"} {
-				s := openStandards(t, nil)
+				s := openStandards(t, func(c *server.Config) {
+					if test.policy != nil {
+						test.policy(&c.Policy)
+					}
+				})
 				tokens := s.login()
 				raw := test.spoil(s, tokens)
 				reason := ""
