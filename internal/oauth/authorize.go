@@ -40,24 +40,9 @@ func (h *Handler) authorize(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'")
-	var form url.Values
-	var err error
-	switch r.Method {
-	case http.MethodGet:
-		form, err = once(r.URL.RawQuery)
-	case http.MethodPost:
-		if h.origins.Check(r) != nil {
-			h.show(w, http.StatusForbidden, page{Fatal: "Another site sent this request."})
-			return
-		}
-		form, err = readForm(w, r)
-	default:
-		header.Set("Allow", "GET, POST")
-		h.show(w, http.StatusMethodNotAllowed, page{Fatal: "Method not allowed."})
-		return
-	}
-	if err != nil {
-		h.show(w, http.StatusBadRequest, page{Fatal: "The request cannot be read: a parameter came twice, or is none."})
+	form, unreadable := h.pageForm(w, r, true)
+	if unreadable != nil {
+		h.show(w, unreadable.status, page{Fatal: unreadable.Description})
 		return
 	}
 	a, fatal := h.asks(form)

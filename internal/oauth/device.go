@@ -94,24 +94,13 @@ func (h *Handler) device(w http.ResponseWriter, r *http.Request) {
 	noStore(w)
 	w.Header().Set("Referrer-Policy", "no-referrer")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'sha256-"+styleHash+"'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
-	var form url.Values
-	var err error
-	switch r.Method {
-	case http.MethodGet:
-		form, err = once(r.URL.RawQuery)
-	case http.MethodPost:
-		if h.origins.Check(r) != nil {
-			h.showDevice(w, http.StatusForbidden, deviceForm{Title: "Not allowed", Message: "Another site sent this request."})
-			return
-		}
-		form, err = readForm(w, r)
-	default:
-		w.Header().Set("Allow", "GET, POST")
-		h.showDevice(w, http.StatusMethodNotAllowed, deviceForm{Title: "Not allowed", Message: "Method not allowed."})
+	form, no := h.pageForm(w, r, true)
+	if no != nil {
+		h.showDevice(w, no.status, deviceForm{Title: "Connect a device", Message: no.Description})
 		return
 	}
 	typed := form.Get("user_code")
-	if err != nil || typed == "" {
+	if typed == "" {
 		h.showDevice(w, http.StatusOK, deviceForm{Title: "Connect a device"})
 		return
 	}

@@ -57,6 +57,29 @@ func readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	return once(string(body))
 }
 
+// pageForm reads the query of a GET, or the form of a POST, for a page that people
+// see. ours is that only a page of our own may send the form. The refusal's words
+// are for the person.
+func (h *Handler) pageForm(w http.ResponseWriter, r *http.Request, ours bool) (form url.Values, no *refusal) {
+	var err error
+	switch r.Method {
+	case http.MethodGet:
+		form, err = once(r.URL.RawQuery)
+	case http.MethodPost:
+		if ours && h.origins.Check(r) != nil {
+			return nil, &refusal{status: http.StatusForbidden, Description: "Another site sent this request."}
+		}
+		form, err = readForm(w, r)
+	default:
+		w.Header().Set("Allow", "GET, POST")
+		return nil, &refusal{status: http.StatusMethodNotAllowed, Description: "Method not allowed."}
+	}
+	if err != nil {
+		return nil, &refusal{status: http.StatusBadRequest, Description: "The request cannot be read: a parameter came twice, or is none."}
+	}
+	return form, nil
+}
+
 func once(query string) (url.Values, error) {
 	form, err := url.ParseQuery(query)
 	if err != nil {

@@ -91,20 +91,9 @@ func (h *Handler) endSession(w http.ResponseWriter, r *http.Request) {
 	noStore(w)
 	w.Header().Set("Referrer-Policy", "no-referrer")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'sha256-"+styleHash+"'; frame-ancestors 'none'; base-uri 'none'")
-	var form url.Values
-	var err error
-	switch r.Method {
-	case http.MethodGet:
-		form, err = once(r.URL.RawQuery)
-	case http.MethodPost:
-		form, err = readForm(w, r)
-	default:
-		w.Header().Set("Allow", "GET, POST")
-		h.showDevice(w, http.StatusMethodNotAllowed, deviceForm{Title: "Log out", Message: "Method not allowed."})
-		return
-	}
-	if err != nil {
-		h.showDevice(w, http.StatusBadRequest, deviceForm{Title: "Log out", Message: "The request cannot be read."})
+	form, no := h.pageForm(w, r, false) // the application's own page may send it
+	if no != nil {
+		h.showDevice(w, no.status, deviceForm{Title: "Log out", Message: no.Description})
 		return
 	}
 	hint, err := h.Ring.OpenID(form.Get("id_token_hint"))
