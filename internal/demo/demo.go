@@ -183,7 +183,9 @@ func startModules(ctx context.Context, group *errgroup.Group) (map[string]string
 			return nil, fmt.Errorf("sample module %s: %w", id, err)
 		}
 		urls[id] = "http://" + listener.Addr().String()
-		module := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+		// Longer than the gateway keeps connections: this also ends those that were
+		// made and not used yet, at the moment, perhaps, at which they are.
+		module := &http.Server{Handler: handler, ReadHeaderTimeout: 2 * time.Minute}
 		group.Go(func() error {
 			if err := module.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 				return err
