@@ -26,6 +26,13 @@ type Backchannel struct {
 	// HTTP follows no redirects.
 	HTTP *http.Client
 	Now  func() time.Time
+
+	// told is how far the sessions of a tenant that was ended have been told of: one
+	// event may be of more than can be told in one go.
+	told struct {
+		n      int64
+		cursor string
+	}
 }
 
 // ErrNotTold is a client that does not want to hear of an end.
@@ -73,7 +80,11 @@ func (b *Backchannel) tell(ctx context.Context, r *audit.Record) error {
 
 // tellAll is for the end of all sessions of a tenant, which is one event.
 func (b *Backchannel) tellAll(ctx context.Context, r *audit.Record) error {
-	for f := (session.Filter{Tenant: b.Client.Tenant, Client: b.Client.ID, Limit: 1000}); ; {
+	f := session.Filter{Tenant: b.Client.Tenant, Client: b.Client.ID, Limit: 100}
+	if b.told.n == r.N {
+		f.Cursor = b.told.cursor
+	}
+	for {
 		page, err := b.Sessions.List(ctx, f)
 		if err != nil {
 			return err
@@ -90,6 +101,7 @@ func (b *Backchannel) tellAll(ctx context.Context, r *audit.Record) error {
 		if f.Cursor = page.Next; f.Cursor == "" {
 			return nil
 		}
+		b.told.n, b.told.cursor = r.N, f.Cursor
 	}
 }
 
