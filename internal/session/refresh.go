@@ -142,6 +142,9 @@ type decision struct {
 	struckAt time.Time
 	// rotatedAt is when an earlier run of decide rotated.
 	rotatedAt time.Time
+	// granted is what the last run of decide gives, if it was made already. It must
+	// not leave before the commit.
+	granted *Tokens
 }
 
 // commit decides under the row's lock. No network inside: where the directory
@@ -170,7 +173,7 @@ func (d *decision) commit(ctx context.Context) error {
 
 func (d *decision) decide(now time.Time, row *Session) Effects {
 	s := d.service
-	d.now, d.unknownUser = now, false
+	d.now, d.unknownUser, d.granted = now, false, nil
 	d.policy = s.Policies.of(row)
 	defer func() { d.row = *row }()
 	access, known := s.Directory.Cached(row.Tenant, row.UserID)
@@ -244,6 +247,7 @@ func (d *decision) decide(now time.Time, row *Session) Effects {
 		row.LastAddress, row.LastActivity = d.actor.Address, now
 		if d.verdict.Outcome == Rotated {
 			d.rotatedAt = now
+			effects.Meanwhile = d.prepare
 		}
 	case Adopted:
 		row.LastAddress, row.LastActivity = d.actor.Address, now
@@ -319,16 +323,30 @@ func (d *decision) answer() (*Tokens, error) {
 	if !d.row.Struck() {
 		s.strikes.disarm(d.row.ID)
 	}
-	keepCookie := v.Outcome == Floored && d.req.Browser
-	if d.scope != "" {
-		d.row.Scope = d.scope
+	if d.granted != nil {
+		return d.granted, nil
 	}
-	if d.row.Confirm == "" {
+	return d.grant()
+}
+
+// prepare makes the tokens while the rotation that they rest on is written: a
+// signature takes a good part of the time that a disk does. What fails is tried
+// again where it can be said.
+func (d *decision) prepare() { d.granted, _ = d.grant() }
+
+// grant makes the tokens of a verdict.
+func (d *decision) grant() (*Tokens, error) {
+	row := d.row
+	if d.scope != "" {
+		row.Scope = d.scope
+	}
+	if row.Confirm == "" {
 		// The session stays unbound: a thief could bind it to a key of his own, and
 		// lock its owner out.
-		d.row.Confirm = d.req.Confirm
+		row.Confirm = d.req.Confirm
 	}
-	return s.issue(&d.row, d.policy, d.now, !keepCookie)
+	keepCookie := d.verdict.Outcome == Floored && d.req.Browser
+	return d.service.issue(&row, d.policy, d.now, !keepCookie)
 }
 
 var outcomeNames = [...]string{

@@ -131,6 +131,27 @@ func TestADecisionThatIsTakenTwiceIsAnsweredOnce(t *testing.T) {
 	})
 }
 
+// A store may have tokens made while it writes, and find that the row was not as
+// it thought. They are not given.
+func TestT52TokensOfADecisionThatDidNotStandAreNotGiven(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		tokens := w.login("reader")
+		w.holds(tokens.Access) // the directory knows the user
+		w.store.twice = func() {
+			w.refresh(tokens.Refresh)
+			w.outcome("rotated")
+			w.sleep(time.Second)
+		}
+		again := w.refresh(tokens.Refresh)
+		w.outcome("retry")
+		if !again.Issued.Equal(w.now()) {
+			t.Errorf("issued at %s, want %s: of the decision that did not stand", again.Issued, w.now())
+		}
+		w.store.twice = func() { w.must(w.service.Logout(from(home), again.Refresh)) }
+		w.refused(again.Refresh)
+	})
+}
+
 // A refusal whose commit was not answered is decided again. It must not open a
 // second strike, of which nobody gets the nonce.
 func TestT53RefusalWhoseCommitWasLostIsHealedByItsOneNonce(t *testing.T) {

@@ -332,10 +332,21 @@ func (f *faulty) UpdateSession(ctx context.Context, id token.SessionID, decide f
 			if err != nil {
 				return err
 			}
-			decide(time.Now(), row)
+			if made := decide(time.Now(), row).Meanwhile; made != nil {
+				made()
+			}
 			between()
 		}
-		return f.Store.UpdateSession(ctx, id, decide)
+		var meanwhile func()
+		err := f.Store.UpdateSession(ctx, id, func(now time.Time, s *session.Session) session.Effects {
+			effects := decide(now, s)
+			meanwhile = effects.Meanwhile
+			return effects
+		})
+		if meanwhile != nil {
+			meanwhile()
+		}
+		return err
 	})
 }
 

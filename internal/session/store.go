@@ -19,6 +19,11 @@ type Effects struct {
 	EndUser Reason
 	// Events are written with the rest, or not at all.
 	Events []audit.Event
+	// Meanwhile is work for the caller of UpdateSession, on its own goroutine, that
+	// a store may have done while it writes and waits for the disk. It may be
+	// called after decide and before UpdateSession returns, or not at all, and what
+	// it made is worth nothing unless the update was made.
+	Meanwhile func()
 }
 
 // Store keeps sessions. Every method is atomic and durable when it returns
@@ -32,8 +37,10 @@ type Store interface {
 	// UpdateSession loads the session under its lock, lets decide change it
 	// and commits what Effects say. now is the store's clock, read under the
 	// lock. decide runs once or more and touches nothing but its argument. If
-	// ctx ends before decide has run, nothing happens. UpdateSession returns
-	// after the commit, and after all change listeners have run.
+	// ctx ends before decide has run, nothing happens; if it ends before the store
+	// begins to write, nothing may have happened, and then the error says so.
+	// UpdateSession returns after the commit, and after all change listeners have
+	// run.
 	UpdateSession(ctx context.Context, id token.SessionID, decide func(now time.Time, s *Session) Effects) error
 
 	// Session reads one session.

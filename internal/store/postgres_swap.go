@@ -23,8 +23,8 @@ import (
 // transaction of its own. A state never comes back, so one that is still there
 // was there all the time: it is as if the row had been locked since it was read.
 //
-// While a batch is written and synced to the disk, the next is read; it never
-// waits for more to come.
+// While a batch is written and synced to the disk, the next gathers: whatever
+// has been decided by then. It never waits for more to come.
 //
 // Everything else takes the long way, which locks (group): updates with events,
 // the first of a day, ends and strikes, refusals, rows that somebody else changed meanwhile. So does
@@ -33,17 +33,16 @@ import (
 type swapper struct {
 	p     *Postgres
 	spare sync.Pool
-	reads *queue[*swap]
-	// writes is not buffered: who reads may be one batch ahead.
-	writes chan []*swap
-	done   chan struct{}
+	// Rows that are remembered are decided on by their callers, the others are
+	// read for many at once.
+	reads, writes *queue[*swap]
 
 	// recent are rows as this node wrote them last. Where other nodes write them,
 	// too, they are seldom right: luck counts, and below 0 they are only tried now
 	// and then.
 	recent *lru.Cache[token.SessionID, pgRow]
 	luck   atomic.Int64
-	round  uint
+	tries  atomic.Uint64
 }
 
 const (
@@ -52,7 +51,7 @@ const (
 	// What a guess that was right adds to the luck and one that was wrong takes:
 	// a wrong one costs two round trips more, a right one saves one.
 	lucky, unlucky, mostLuck = 1, 4, 64
-	// tryLuck is every how many batches the memory is tried when out of luck.
+	// tryLuck is every how many updates the memory is tried when out of luck.
 	tryLuck = 32
 )
 
@@ -63,6 +62,7 @@ type swap struct {
 	decide func(now time.Time, s *session.Session) session.Effects
 	// taken is won by the swapper, which then answers, or by a caller who leaves.
 	taken  atomic.Bool
+	mine   bool // the swapper has won
 	answer chan struct{}
 	made   bool
 	err    error
@@ -73,19 +73,15 @@ type swap struct {
 	before  []byte // the state
 	now     time.Time
 	guessed bool // the row was remembered
+	// meanwhile is for the caller to do until there is an answer.
+	meanwhile func()
 }
 
 func newSwapper(p *Postgres) *swapper {
-	s := &swapper{p: p, writes: make(chan []*swap), done: make(chan struct{})}
+	s := &swapper{p: p}
 	s.spare.New = func() any { return &swap{answer: make(chan struct{}, 1)} }
 	s.recent, _ = lru.New[token.SessionID, pgRow](maxRecent) // fails for a size below 1
-	s.reads = newQueue(s.read)
-	go func() {
-		defer close(s.done)
-		for batch := range s.writes {
-			s.write(batch)
-		}
-	}()
+	s.reads, s.writes = newQueue(s.read), newQueue(s.write)
 	return s
 }
 
@@ -95,8 +91,20 @@ func newSwapper(p *Postgres) *swapper {
 func (s *swapper) do(ctx context.Context, id token.SessionID, decide func(now time.Time, s *session.Session) session.Effects) (done bool, err error) {
 	w := s.spare.Get().(*swap)
 	w.ctx, w.id, w.decide = ctx, id, decide
-	if err := s.reads.put(w); err != nil {
+	to, meanwhile := s.reads, (func())(nil)
+	if row, known := s.remembered(id); known {
+		if !w.moves(s.p, row, s.p.clock.estimate()) {
+			s.keep(w)
+			return false, nil
+		}
+		w.guessed, to, meanwhile = true, s.writes, w.meanwhile
+	}
+	if err := to.put(w); err != nil {
+		s.keep(w)
 		return false, err
+	}
+	if meanwhile != nil {
+		meanwhile()
 	}
 	select {
 	case <-w.answer:
@@ -107,9 +115,39 @@ func (s *swapper) do(ctx context.Context, id token.SessionID, decide func(now ti
 		<-w.answer
 	}
 	done, err = w.made, w.err
+	s.keep(w)
+	return done, err
+}
+
+func (s *swapper) keep(w *swap) {
 	*w = swap{answer: w.answer}
 	s.spare.Put(w)
-	return done, err
+}
+
+// remembered is a row as this node wrote it last, where that is worth a try.
+func (s *swapper) remembered(id token.SessionID) (row pgRow, known bool) {
+	if s.luck.Load() < 0 && s.tries.Add(1)%tryLuck != 0 {
+		return row, false
+	}
+	return s.recent.Get(id)
+}
+
+// take wins an update for the swapper. One whose caller has gone, or who wants the
+// same row as another, goes the long way.
+func (w *swap) take(asked map[token.SessionID]*swap) bool {
+	gone := false
+	if !w.mine {
+		if !w.taken.CompareAndSwap(false, true) {
+			return false // it has left
+		}
+		w.mine, gone = true, w.ctx.Err() != nil
+	}
+	if gone || asked[w.id] != nil {
+		w.answer <- struct{}{}
+		return false
+	}
+	asked[w.id] = w
+	return true
 }
 
 // answerAll answers callers. Those whose update was not made go the long way,
@@ -124,8 +162,7 @@ func answerAll(waiting map[token.SessionID]*swap, err error) {
 // drain lets the swapper finish what waits and end.
 func (s *swapper) drain() {
 	s.reads.drain()
-	close(s.writes)
-	<-s.done
+	s.writes.drain()
 }
 
 const (
@@ -143,51 +180,35 @@ const (
 )
 
 // read finds the rows of a batch, decides, and hands on what is to be written.
-// The second of two who want one row goes the long way.
 func (s *swapper) read(batch []*swap) {
-	s.round++
-	guess := s.luck.Load() >= 0 || s.round%tryLuck == 0
 	ids := make([][]byte, 0, len(batch))
 	asked := make(map[token.SessionID]*swap, len(batch))
-	ready := make([]*swap, 0, len(batch))
 	for _, w := range batch {
-		if !w.taken.CompareAndSwap(false, true) {
-			continue // it has left
+		if w.take(asked) {
+			ids = append(ids, w.id[:])
 		}
-		if w.ctx.Err() != nil || asked[w.id] != nil {
-			w.answer <- struct{}{}
-			continue
-		}
-		asked[w.id] = w
-		if row, known := s.recent.Get(w.id); known && guess {
-			w.guessed = true
-			if w.moves(s.p, row, s.p.clock.estimate()) {
-				ready = append(ready, w)
-			} // else it goes the long way
-			continue
-		}
-		ids = append(ids, w.id[:])
 	}
-	var err error
-	if len(ids) > 0 {
-		_, err = s.trip(statement{sql: pgReadSessions, args: []any{ids}, each: func(row pgx.CollectableRow) error {
-			var r pgRow
-			var clock time.Time
-			if scanRow(row, &r, &clock) != nil {
-				return nil
-			}
-			if w := asked[r.ID]; w != nil && w.moves(s.p, r, clock) {
-				ready = append(ready, w)
-			}
+	if len(ids) == 0 {
+		return
+	}
+	ready := make([]*swap, 0, len(ids))
+	_, err := s.trip(statement{sql: pgReadSessions, args: []any{ids}, each: func(row pgx.CollectableRow) error {
+		var r pgRow
+		var clock time.Time
+		if scanRow(row, &r, &clock) != nil {
 			return nil
-		}}, false)
-	}
-	for _, w := range ready {
-		delete(asked, w.id)
-	}
+		}
+		if w := asked[r.ID]; w != nil && w.moves(s.p, r, clock) {
+			ready = append(ready, w)
+			delete(asked, r.ID)
+		}
+		return nil
+	}}, false)
 	answerAll(asked, err)
-	if len(ready) > 0 {
-		s.writes <- ready
+	for _, w := range ready {
+		if w.err = s.writes.put(w); w.err != nil {
+			w.answer <- struct{}{}
+		}
 	}
 }
 
@@ -204,20 +225,23 @@ func (w *swap) moves(p *Postgres, r pgRow, clock time.Time) (moves bool) {
 		return false
 	}
 	after := encodeState(&r.Session)
-	w.before, w.now = r.stored, clock
+	w.before, w.now, w.meanwhile = r.stored, clock, effects.Meanwhile
 	w.row, w.row.stored = r, after[:]
 	return true
 }
 
 // write writes a batch and answers it.
 func (s *swapper) write(batch []*swap) {
-	slices.SortFunc(batch, func(a, b *swap) int { return bytes.Compare(a.id[:], b.id[:]) })
 	n := len(batch)
+	waiting := make(map[token.SessionID]*swap, n)
+	batch = slices.DeleteFunc(batch, func(w *swap) bool { return !w.take(waiting) })
+	if len(batch) == 0 {
+		return
+	}
+	slices.SortFunc(batch, func(a, b *swap) int { return bytes.Compare(a.id[:], b.id[:]) })
 	ids, before, after := make([][]byte, 0, n), make([][]byte, 0, n), make([][]byte, 0, n)
 	epochs, clocks := make([]int64, 0, n), make([]time.Time, 0, n)
-	waiting := make(map[token.SessionID]*swap, n)
 	for _, w := range batch {
-		waiting[w.id] = w
 		ids, before, after = append(ids, w.id[:]), append(before, w.before), append(after, w.row.stored)
 		epochs, clocks = append(epochs, int64(w.row.epoch)), append(clocks, w.now)
 	}

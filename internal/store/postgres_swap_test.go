@@ -1,10 +1,13 @@
 package store
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/counterfoil/counterfoil/internal/audit"
 	"github.com/counterfoil/counterfoil/internal/pgtest"
@@ -41,6 +44,39 @@ func TestARememberedRowThatIsNotSoAnyMoreIsReadAgain(t *testing.T) {
 	if !ended {
 		t.Error("a session that had ended was rotated")
 	}
+}
+
+// What callers have to do meanwhile they do while the row is written: here while
+// somebody holds it.
+func TestCallersWorkWhileTheirRowIsWritten(t *testing.T) {
+	url := pgtest.Reused(t, emptied)
+	p := openPostgres(t, PostgresConfig{URL: url})
+	one := newSession("diku", alice, time.Now())
+	must(t, p.CreateSession(t.Context(), one, 0))
+	must(t, p.UpdateSession(t.Context(), one.ID, rotate))
+	holder, err := pgx.Connect(t.Context(), url)
+	must(t, err)
+	defer holder.Close(context.Background())
+	tx, err := holder.Begin(t.Context())
+	must(t, err)
+	_, err = tx.Exec(t.Context(), `SELECT id FROM sessions FOR UPDATE`)
+	must(t, err)
+	worked := make(chan struct{})
+	once := sync.OnceFunc(func() { close(worked) })
+	var group sync.WaitGroup
+	group.Go(func() {
+		check(t, p.UpdateSession(context.Background(), one.ID, func(now time.Time, s *session.Session) session.Effects {
+			effects := rotate(now, s)
+			effects.Meanwhile = once
+			return effects
+		}))
+	})
+	<-worked
+	must(t, tx.Rollback(t.Context()))
+	group.Wait()
+	got, err := p.Session(t.Context(), one.ID)
+	must(t, err)
+	wantEqual(t, got.Gen, 3)
 }
 
 // Notes of use are written past the callbacks, and the node that wrote them
