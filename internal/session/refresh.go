@@ -136,10 +136,8 @@ type decision struct {
 	inactive bool
 	// alarms were written as events by the last run of decide.
 	alarms []audit.Kind
-	// struck is the strike that an earlier run of decide opened as the first, and
-	// when: where the answer to its commit was lost, it may stand in the row.
-	struck   uint32
-	struckAt time.Time
+	// strike is what earlier runs of decide opened.
+	strike ownStrike
 	// rotatedAt is when an earlier run of decide rotated.
 	rotatedAt time.Time
 	// granted is what the last run of decide gives, if it was made already. It must
@@ -156,6 +154,11 @@ func (d *decision) commit(ctx context.Context) error {
 	}
 	for range 3 {
 		err := d.service.Store.UpdateSession(ctx, d.opened.Session, d.decide)
+		if err == nil && d.strike.unclear {
+			if err = d.recall(ctx); err == nil {
+				continue
+			}
+		}
 		if err != nil || !d.unknownUser {
 			return err
 		}
@@ -168,7 +171,7 @@ func (d *decision) commit(ctx context.Context) error {
 			return errors.Join(ErrUnavailable, err)
 		}
 	}
-	return ErrUnavailable // the directory forgets faster than we can ask
+	return ErrUnavailable // the directory forgets, or others strike, faster than we can ask
 }
 
 func (d *decision) decide(now time.Time, row *Session) Effects {
@@ -204,12 +207,12 @@ func (d *decision) decide(now time.Time, row *Session) Effects {
 	}
 	bound := d.bound(row) && d.confirmed(row)
 	heals := d.heals(row)
-	// The strike of a commit whose answer was lost is this presentation's own. A
-	// second one beside it would leave the first without anybody to heal it, and
-	// the session would end.
-	own := d.struck != 0 && row.isOpen(d.struck) && row.StrikeAt.Equal(d.struckAt)
+	own := d.strike.in(row)
+	if d.strike.unclear {
+		return Effects{}
+	}
 	if own {
-		heals = append(heals, d.struck)
+		heals = append(heals, d.strike.own)
 	}
 	seen, flushedAt := s.seen.known(row.ID, row.RotatedAt)
 	if others := s.Cluster.FlushedAt(); others.Before(flushedAt) {
@@ -234,15 +237,14 @@ func (d *decision) decide(now time.Time, row *Session) Effects {
 	}
 	row.Family, d.verdict = family, verdict
 	if own && d.verdict.Outcome == StaleAgain {
-		d.verdict.Outcome, d.verdict.Strike = Stale, d.struck
+		d.verdict.Outcome, d.verdict.Strike = Stale, d.strike.own
 		return Effects{}
+	}
+	if d.verdict.Outcome == Stale {
+		d.strike.opened(d.verdict.Strike)
 	}
 	effects := Effects{Save: d.verdict.Changed, Events: d.events(row, bound)}
 	switch d.verdict.Outcome {
-	case Stale:
-		if row.openStrikes() == 1 {
-			d.struck, d.struckAt = d.verdict.Strike, row.StrikeAt
-		}
 	case Rotated, Kept:
 		row.LastAddress, row.LastActivity = d.actor.Address, now
 		if d.verdict.Outcome == Rotated {

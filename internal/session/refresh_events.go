@@ -43,6 +43,8 @@ func (d *decision) events(row *Session, bound bool) []audit.Event {
 		tell(audit.LateRecovery, "an answer was lost; its token was given again")
 	case Stale:
 		tell(audit.Superseded, "an old refresh token was presented")
+		detail := list[len(list)-1].Detail
+		detail[detailStrike], detail[detailMark] = strconv.FormatUint(uint64(d.verdict.Strike), 10), d.strike.mark
 	case Reused:
 		tell(audit.RefreshReuse, reuseReason(d.verdict.Row))
 	case Altered:

@@ -180,6 +180,61 @@ func TestT53RefusalWhoseCommitWasLostIsHealedByItsOneNonce(t *testing.T) {
 	})
 }
 
+// The same while another presentation's strike is open: each is told from the other,
+// whichever of the commits was lost.
+func TestT53RefusalThatWasLostBesideAnotherIsHealedByItsOwnNonce(t *testing.T) {
+	for name, committed := range map[string]bool{"committed": true, "not committed": false} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, nil, func(w *world) {
+				old := w.login("reader")
+				newest := w.refresh(old.Refresh)
+				w.holds(newest.Access)
+				w.sleep(time.Minute)
+				first := w.refused(old.Refresh)
+				times := 0
+				lose := func() error {
+					if times++; times <= 2 {
+						return session.ErrUnavailable
+					}
+					return nil
+				}
+				if committed {
+					w.store.fail(nil, lose)
+				} else {
+					w.store.fail(lose, nil)
+				}
+				second := w.refused(old.Refresh)
+				if row := w.row(old.Session); row.StrikeNo != 2 || first.Heal == second.Heal {
+					t.Errorf("%d strikes were opened, nonces alike: %v", row.StrikeNo, first.Heal == second.Heal)
+				}
+				newest = w.refresh(newest.Refresh, second.Heal)
+				w.outcome("floor") // the other's is open
+				newest = w.refresh(newest.Refresh, first.Heal)
+				w.outcome("rotated")
+				w.sleep(time.Minute)
+				w.refresh(newest.Refresh)
+			})
+		})
+	}
+}
+
+// Somebody else opens the strike of that number while the commit is unknown, and
+// was not made. Its nonce is not given to both.
+func TestT53StrikeOfAnotherIsNotTakenForOnesOwn(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		old := w.login("reader")
+		newest := w.refresh(old.Refresh)
+		w.holds(newest.Access)
+		w.sleep(time.Minute)
+		var theirs *session.Refused
+		w.store.twice = func() { theirs = w.refused(old.Refresh) }
+		ours := w.refused(old.Refresh)
+		if ours.Heal == theirs.Heal || w.row(old.Session).StrikeNo != 2 {
+			t.Errorf("one nonce for two strikes, or %d strikes", w.row(old.Session).StrikeNo)
+		}
+	})
+}
+
 func TestCancelledRequestLeavesNoTrace(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		tokens := w.login("reader")
