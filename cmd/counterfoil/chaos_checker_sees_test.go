@@ -120,6 +120,16 @@ func TestTheCheckerSees(t *testing.T) {
 			{20, 30, "b", calls, 2, 200, 0, nil},
 			{3011, 3020, "c", refreshes, 1, 201, 2, thief},
 		}, []fault{{milliseconds(100), milliseconds(200), "b", dead}}},
+		{"the same, seen by a node that was cut off and taken for dead", "", []scriptLine{
+			{0, 10, "a", refreshes, 1, 201, 2, nil},
+			{20, 30, "b", calls, 2, 200, 0, nil},
+			{3011, 3020, "c", refreshes, 1, 201, 2, thief},
+		}, []fault{{milliseconds(25), milliseconds(3100), "b", cutOff}}},
+		{"the same, seen by a node that was cut off for a moment", "beyond grace", []scriptLine{
+			{0, 10, "a", refreshes, 1, 201, 2, nil},
+			{20, 30, "b", calls, 2, 200, 0, nil},
+			{3011, 3020, "c", refreshes, 1, 201, 2, thief},
+		}, []fault{{milliseconds(25), milliseconds(900), "b", cutOff}}},
 		{"late recovery of what was never used", "", []scriptLine{
 			{0, 10, "a", refreshes, 1, 201, 2, nil},
 			{4000, 4010, "b", refreshes, 1, 201, 2, nil},

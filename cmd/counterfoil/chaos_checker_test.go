@@ -190,17 +190,27 @@ func (s *sessionCheck) window(gen uint64) time.Duration {
 	return s.windows[gen]
 }
 
-// used finds a use of a generation that was over before a time. What only a node
-// knew that was killed before it could store it does not count.
+// used finds a use of a generation that was over before a time.
 func (s *sessionCheck) used(gen uint64, before time.Duration) *asked {
 	for i := range s.list {
 		a := &s.list[i]
 		ok := a.granted() || a.act == calls && a.status == 200
-		if ok && a.gen >= gen && a.end < before && !s.broken(a.node, a.start, a.end+s.flush, dead) {
+		if ok && a.gen >= gen && a.end < before && !s.forgotten(a) {
 			return a
 		}
 	}
 	return nil
+}
+
+// forgotten is whether a use may have been known only to a node that was killed
+// before it could store it, or was cut off or stopped for so long that the others
+// took it for dead.
+func (s *sessionCheck) forgotten(use *asked) bool {
+	until := use.end + s.flush
+	return s.broken(use.node, use.start, until, dead) || slices.ContainsFunc(s.h.faults, func(f fault) bool {
+		long := f.to == 0 || f.to-f.from+mended >= s.trust
+		return f.node == use.node && (f.what == cutOff || f.what == stopped) && long && f.from <= until && (f.to == 0 || f.to >= use.start)
+	})
 }
 
 // undone finds tokens that were served after the end of their session had been
@@ -233,10 +243,12 @@ func (s *sessionCheck) undone() {
 // dead is the fault of a process that got SIGKILL.
 const dead = "killed and started again"
 
+// mended is what a node has to find its feet after a fault.
+const mended = time.Second
+
 // broken is whether a node was disturbed, in this way if what is set, at some
-// time between two. One that was mended has a second to find its feet.
+// time between two.
 func (s *sessionCheck) broken(node string, from, to time.Duration, what string) bool {
-	const mended = time.Second
 	return slices.ContainsFunc(s.h.faults, func(f fault) bool {
 		return (f.node == node || f.node == "") && (what == "" || f.what == what) &&
 			f.from <= to && (f.to == 0 || f.to+mended >= from)

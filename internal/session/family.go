@@ -72,8 +72,9 @@ type Presented struct {
 	// Seen is the highest generation whose access token this node has seen and
 	// perhaps not yet stored.
 	Seen uint64
-	// FlushedAt is until when every live node has reported what it saw.
-	FlushedAt time.Time
+	// FlushedAt is until when every live node has reported what it saw, and Arrived
+	// when the token came: what was seen before then counts.
+	FlushedAt, Arrived time.Time
 	// Expiry is the session's absolute end.
 	Expiry time.Time
 	// Restored is whether the row is that of a restored database, and an operator
@@ -148,7 +149,8 @@ func (v Verdict) Final() bool { return v.Outcome == Ended || v.Outcome == Reused
 //	11   strict, g < G                                 Reused      revoke       final, by scope
 //	12   g = G − 1, age < W, not restored              Retried     –
 //	13   g = G − 1, none open, seen_gen < G, rotated   Recovered   late_n + 1, window_at = now
-//	     ≤ 24 h ago, budget left, feed complete, not restored
+//	     ≤ 24 h ago, budget left, feed complete until
+//	     the token came, not restored
 //	14   as 13, feed behind for at most 5 minutes      Unready     –            503, Retry-After
 //	15   g < G, carries the nonce of an open strike    StaleAgain  –
 //	16   g < G, fewer than 4 strikes open              Stale       strike opened, strike_at if the first
@@ -216,8 +218,8 @@ func (f Family) Present(p Presented, r Rule, now time.Time) (Family, Verdict) {
 	case previous && (age < r.Grace || backwards) && !p.Restored:
 		return say(12, Retried)
 	case previous && f.mayRecover(p, r, now):
-		if !f.RotatedAt.Before(p.FlushedAt) {
-			if now.Sub(f.RotatedAt) <= feedPatience {
+		if !later(f.RotatedAt, p.Arrived).Before(p.FlushedAt) {
+			if now.Sub(later(f.RotatedAt, p.FlushedAt)) <= feedPatience {
 				return say(14, Unready)
 			}
 			break
@@ -234,6 +236,13 @@ func (f Family) Present(p Presented, r Rule, now time.Time) (Family, Verdict) {
 		return say(16, Stale)
 	}
 	return revoke(17)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // rotate makes the successor of a generation that its owner has shown.

@@ -40,16 +40,19 @@ func (m *familyMachine) present(t *rapid.T) {
 		gens = []uint64{m.family.Gen + 1, m.family.Gen + 7}
 	}
 	gen := rapid.SampledFrom(gens).Draw(t, "gen")
-	flushed := rapid.SampledFrom([]time.Duration{-1, 0, 1, time.Hour}).Draw(t, "flushed after the rotation")
+	flushed := rapid.SampledFrom([]time.Duration{-1, 0, 1, time.Hour}).Draw(t, "flushed after that")
 	nonces := []uint32{0, m.family.StrikeNo + 1, m.family.StrikeNo + MaxStrikes}
 	nonces = append(nonces, m.strikes[max(0, len(m.strikes)-6):]...)
+	arrived := m.now.Add(-rapid.SampledFrom([]time.Duration{0, 1, time.Second}).Draw(t, "has waited"))
+	since := rapid.SampledFrom([]time.Time{m.family.RotatedAt, arrived}).Draw(t, "told of")
 	given := Presented{
 		Gen:       max(1, gen),
 		Genuine:   rapid.IntRange(0, 30).Draw(t, "genuine") < 30,
 		Allowed:   rapid.IntRange(0, 30).Draw(t, "allowed") < 30,
 		Heals:     rapid.SliceOfN(rapid.SampledFrom(nonces), 0, MaxStrikes).Draw(t, "nonces"),
 		Seen:      rapid.SampledFrom([]uint64{0, 0, 0, m.family.Gen - 1, m.family.Gen}).Draw(t, "seen"),
-		FlushedAt: m.family.RotatedAt.Add(flushed),
+		FlushedAt: since.Add(flushed),
+		Arrived:   arrived,
 		Expiry:    rotationTime.Add(400 * lateWindow),
 		Restored:  rapid.IntRange(0, 9).Draw(t, "restored") == 9,
 	}
@@ -126,6 +129,8 @@ func (m *familyMachine) checkVerdict(t *rapid.T, given Presented, before, after 
 		t.Fatalf("tokens of a restored session for generation %d of %d", given.Gen, before.Gen)
 	case v.Granted() && given.Gen != before.Gen && given.Gen != before.Gen-1 && v.Outcome != Adopted:
 		t.Fatalf("tokens for generation %d of %d", given.Gen, before.Gen)
+	case v.Outcome == Recovered && !(given.FlushedAt.After(before.RotatedAt) && given.FlushedAt.After(given.Arrived)):
+		t.Fatalf("given again, although a use until %s may not be known, but until %s", given.Arrived, given.FlushedAt)
 	case opened != (v.Outcome == Stale) || opened && !after.isOpen(v.Strike):
 		t.Fatalf("%s with strike %d, open %v", v.Outcome, v.Strike, after.StrikeOpen)
 	case (after.Gen > before.Gen) != (v.Outcome == Rotated || v.Outcome == Adopted):

@@ -73,6 +73,15 @@ func newestToken(p *Presented) { p.Gen = 7 }
 
 func olderToken(p *Presented) { p.Gen = 5 }
 
+// arrivedAt is a token that came so long after the rotation, and a feed that is
+// complete until so long after that.
+func arrivedAt(after, flushed time.Duration) func(*Presented) {
+	return func(p *Presented) {
+		p.Arrived = rotationTime.Add(after)
+		p.FlushedAt = p.Arrived.Add(flushed)
+	}
+}
+
 func feedComplete(p *Presented) { p.FlushedAt = rotationTime.Add(1) }
 
 // withStrikes opens strikes, numbered from 1, at a time after the rotation.
@@ -314,6 +323,22 @@ func TestPresentLateRecovery(t *testing.T) {
 		{
 			name:  "row 14: the feed tells of the time before the rotation",
 			given: func(p *Presented) { p.FlushedAt = rotationTime }, after: graceW, want: Verdict{Row: 14, Outcome: Unready},
+		},
+		{
+			name:  "row 14: the feed tells of the time before the token came",
+			given: arrivedAt(graceW, 0), after: graceW + time.Second, want: Verdict{Row: 14, Outcome: Unready},
+		},
+		{
+			name:  "row 13: the feed tells of the time until the token came",
+			given: arrivedAt(graceW, 1), after: graceW + time.Second, want: late, saved: recoveredAt(graceW + time.Second),
+		},
+		{
+			name:  "row 14: the feed was complete five minutes ago",
+			given: arrivedAt(time.Hour, -5*time.Minute), after: time.Hour, want: Verdict{Row: 14, Outcome: Unready},
+		},
+		{
+			name:  "row 16: the feed was complete longer ago",
+			given: arrivedAt(time.Hour, -5*time.Minute-1), after: time.Hour, want: stale, saved: withStrikes(1, time.Hour),
 		},
 		{name: "row 14: for five minutes", after: 5 * time.Minute, want: Verdict{Row: 14, Outcome: Unready}},
 		{name: "row 16: five minutes are over", after: 5*time.Minute + 1, want: stale, saved: withStrikes(1, 5*time.Minute+1)},

@@ -100,6 +100,9 @@ func (s *Service) Refresh(ctx context.Context, req RefreshRequest) (*Tokens, err
 		return d.commit(ctx)
 	})
 	switch {
+	case errors.Is(err, errFeedBehind):
+		s.Observe.Refreshed(Unready.String())
+		return nil, ErrUnavailable
 	case errors.Is(err, ErrNotFound):
 		s.Observe.Refreshed("unknown")
 		return nil, &Refused{Final: true}
@@ -112,6 +115,10 @@ func (s *Service) Refresh(ctx context.Context, req RefreshRequest) (*Tokens, err
 	}
 	return d.answer()
 }
+
+// errFeedBehind is a late client whose successor may have been used on a node that
+// has not told yet. It tells soon, so the request waits.
+var errFeedBehind = fmt.Errorf("%w: not every node has told what it saw", ErrUnavailable)
 
 // decision carries one presentation through the store's callback, which may
 // run more than once.
@@ -127,6 +134,8 @@ type decision struct {
 	policy  Policy
 	verdict Verdict
 	now     time.Time
+	// arrived is when decide ran first.
+	arrived time.Time
 	// unknownUser is set when the directory must be asked before deciding, and
 	// missingUser when it answered that there is no such user.
 	unknownUser, missingUser bool
@@ -154,29 +163,44 @@ func (d *decision) commit(ctx context.Context) error {
 	}
 	for range 3 {
 		err := d.service.Store.UpdateSession(ctx, d.opened.Session, d.decide)
-		if err == nil && d.strike.unclear {
-			if err = d.recall(ctx); err == nil {
-				continue
-			}
-		}
-		if err != nil || !d.unknownUser {
+		switch {
+		case err != nil:
 			return err
+		case d.strike.unclear:
+			err = d.recall(ctx)
+		case d.unknownUser:
+			err = d.askDirectory(ctx)
+		case d.verdict.Outcome == Unready:
+			d.service.seen.flush()
+			return errFeedBehind
+		default:
+			return nil
 		}
-		if d.inactive {
-			d.service.Directory.ForgetUser(d.row.Tenant, d.row.UserID)
-		}
-		_, err = d.service.Directory.Access(ctx, d.row.Tenant, d.row.UserID)
-		d.missingUser = errors.Is(err, directory.ErrNotFound)
-		if err != nil && !d.missingUser {
-			return errors.Join(ErrUnavailable, err)
+		if err != nil {
+			return err
 		}
 	}
 	return ErrUnavailable // the directory forgets, or others strike, faster than we can ask
 }
 
+func (d *decision) askDirectory(ctx context.Context) error {
+	if d.inactive {
+		d.service.Directory.ForgetUser(d.row.Tenant, d.row.UserID)
+	}
+	_, err := d.service.Directory.Access(ctx, d.row.Tenant, d.row.UserID)
+	d.missingUser = errors.Is(err, directory.ErrNotFound)
+	if err != nil && !d.missingUser {
+		return errors.Join(ErrUnavailable, err)
+	}
+	return nil
+}
+
 func (d *decision) decide(now time.Time, row *Session) Effects {
 	s := d.service
-	d.now, d.unknownUser, d.granted = now, false, nil
+	d.now, d.unknownUser, d.strike.unclear, d.granted = now, false, false, nil
+	if d.arrived.IsZero() {
+		d.arrived = now
+	}
 	d.policy = s.Policies.of(row)
 	defer func() { d.row = *row }()
 	access, known := s.Directory.Cached(row.Tenant, row.UserID)
@@ -226,6 +250,7 @@ func (d *decision) decide(now time.Time, row *Session) Effects {
 		Heals:     heals,
 		Seen:      seen,
 		FlushedAt: flushedAt,
+		Arrived:   d.arrived,
 		Expiry:    row.AbsoluteExpiry,
 		Restored:  adopt > 0,
 	}
@@ -297,8 +322,6 @@ func (d *decision) answer() (*Tokens, error) {
 		s.alarmed.Add(alarmKey{d.row.ID, kind}, d.now)
 	}
 	switch {
-	case v.Outcome == Unready:
-		return nil, ErrUnavailable
 	case v.Outcome == Stale:
 		heal := d.policy.Rule().Heal
 		s.strikes.arm(d.row.ID, d.row.StrikeAt.Add(heal).Sub(d.now))

@@ -15,6 +15,9 @@ const (
 	// first time, on which the refresh rule rests. The rest is for people: when a
 	// session was last active. Each note is a write.
 	noteEvery = 5 * time.Minute
+	// flushAgain is when a flush that failed is tried again: a node that has its
+	// database back only for a moment should use it.
+	flushAgain = 300 * time.Millisecond
 )
 
 // seen gathers, off the request path, which generation's tokens came back to
@@ -45,16 +48,21 @@ func (n *seen) note(id token.SessionID, gen uint64, at time.Time, retries uint64
 	old, known := n.pending[id]
 	if !known && len(n.pending) >= maxSeen {
 		n.lostAt = at
-		select {
-		case n.now <- struct{}{}:
-		default:
-		}
+		n.flush()
 		return
 	}
 	if at.Before(old.At) {
 		at = old.At
 	}
 	n.pending[id] = Seen{Session: id, Gen: max(old.Gen, gen), At: at, Retries: old.Retries + retries}
+}
+
+// flush has what was noticed stored now.
+func (n *seen) flush() {
+	select {
+	case n.now <- struct{}{}:
+	default:
+	}
 }
 
 // known returns the newest generation noticed here but perhaps not stored, and
@@ -73,12 +81,15 @@ func (s *Service) flushLoop(ctx context.Context) {
 	if every == 0 {
 		every = defaultFlushEvery
 	}
-	tick := time.NewTicker(every)
+	tick := time.NewTimer(every)
 	defer tick.Stop()
 	for {
+		next := every
 		if err := s.flushSeen(ctx); err != nil && ctx.Err() == nil {
+			next = min(every, flushAgain)
 			s.Log.WarnContext(ctx, "seen generations not stored, late recovery waits", "error", err)
 		}
+		tick.Reset(next)
 		select {
 		case <-ctx.Done():
 			return

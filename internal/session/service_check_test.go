@@ -3,6 +3,7 @@ package session_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -263,29 +264,92 @@ func TestANodeThatHearsNothingStopsServingFromMemory(t *testing.T) {
 }
 
 // A node that has not stored what it saw, or has lost some of it, keeps a late
-// client waiting on all nodes: another node may have seen the successor.
+// client waiting on all nodes: another node may have seen the successor, until the
+// moment at which the client came.
 func TestLateRecoveryWaitsForWhatOtherNodesSaw(t *testing.T) {
+	withOthers(t, func(w *world, others *flushes) {
+		first := lost(w)
+		until := w.now().Add(1900 * time.Millisecond)
+		others.at = func() time.Time {
+			if w.now().Before(until) {
+				return until.Add(-2 * time.Second) // after the rotation, before the client came
+			}
+			return until
+		}
+		started := w.now()
+		w.refresh(first.Refresh)
+		w.outcome("late_recovery")
+		if waited := w.now().Sub(started); waited < 1900*time.Millisecond || waited > 3*time.Second {
+			t.Errorf("waited for %s, want about 1.9 s", waited)
+		}
+	})
+}
+
+// What the other node tells then decides.
+func TestT6UseOnAnotherNodeThatIsToldLateIsNoLostAnswer(t *testing.T) {
+	withOthers(t, func(w *world, others *flushes) {
+		first := lost(w)
+		before := w.now().Add(-time.Second)
+		var told atomic.Bool
+		time.AfterFunc(time.Second, func() {
+			w.must(w.db.MergeSeen(context.Background(), []session.Seen{{Session: first.Session, Gen: 2, At: w.now()}}))
+			told.Store(true)
+		})
+		others.at = func() time.Time {
+			if told.Load() {
+				return w.now()
+			}
+			return before
+		}
+		if r := w.refused(first.Refresh); r.Outcome != session.Stale {
+			t.Errorf("%+v, want superseded", r)
+		}
+	})
+}
+
+// A node that never tells keeps late clients waiting for five minutes.
+func TestLateClientWaitsForTheFeed(t *testing.T) {
+	withOthers(t, func(w *world, others *flushes) {
+		before := w.now()
+		others.at = func() time.Time { return before }
+		first := lost(w)
+		started := w.now()
+		if _, err := w.present(first.Refresh); !errors.Is(err, session.ErrUnavailable) {
+			t.Fatalf("error is %v, want unavailable", err)
+		}
+		w.outcome("feed_behind")
+		if waited := w.now().Sub(started); waited != 5*time.Second {
+			t.Errorf("waited for %s, want 5 s", waited)
+		}
+		w.sleep(4 * time.Minute)
+		if _, err := w.present(first.Refresh); !errors.Is(err, session.ErrUnavailable) {
+			t.Fatalf("after 4 minutes: %v, want unavailable", err)
+		}
+		if row := w.row(first.Session); row.StrikeNo != 0 {
+			t.Error("waiting for the feed opened a strike")
+		}
+		w.sleep(time.Minute)
+		if r := w.refused(first.Refresh); r.Outcome != session.Stale {
+			t.Errorf("after 5 minutes: %+v, want superseded", r)
+		}
+	})
+}
+
+// withOthers makes a world with another node.
+func withOthers(t *testing.T, test func(*world, *flushes)) {
 	others := &flushes{}
 	inWorld(t, func(w *world) {
-		w.cluster = func(c session.Cluster) session.Cluster { others.Cluster = c; return others }
-	}, func(w *world) {
-		others.at = w.now()
-		tokens := w.login("reader")
-		w.refresh(tokens.Refresh) // the answer is lost
-		w.sleep(time.Minute)
-		if _, err := w.present(tokens.Refresh); !errors.Is(err, session.ErrUnavailable) {
-			t.Errorf("%v, want ErrUnavailable", err)
+		w.cluster = func(c session.Cluster) session.Cluster {
+			others.Cluster, others.at = c, c.FlushedAt
+			return others
 		}
-		others.at = w.now()
-		w.refresh(tokens.Refresh)
-		w.outcome("late_recovery")
-	})
+	}, func(w *world) { test(w, others) })
 }
 
 // flushes is a cluster with another node, which stored what it saw until at.
 type flushes struct {
 	session.Cluster
-	at time.Time
+	at func() time.Time
 }
 
-func (f *flushes) FlushedAt() time.Time { return f.at }
+func (f *flushes) FlushedAt() time.Time { return f.at() }

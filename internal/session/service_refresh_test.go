@@ -2,7 +2,6 @@ package session_test
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"testing"
@@ -163,29 +162,6 @@ func TestLateRecoveryIsRefusedOnceTheSuccessorWasSeen(t *testing.T) {
 			})
 		})
 	}
-}
-
-// Until every notice of the successor's use has been stored, nobody can say
-// whether it arrived, and the client is told to come back.
-func TestLateClientWaitsForTheFeed(t *testing.T) {
-	inWorld(t, func(w *world) { w.flushEvery = time.Hour }, func(w *world) {
-		first := lost(w)
-		if _, err := w.present(first.Refresh); !errors.Is(err, session.ErrUnavailable) {
-			t.Fatalf("error is %v, want unavailable", err)
-		}
-		w.outcome("feed_behind")
-		w.sleep(4 * time.Minute)
-		if _, err := w.present(first.Refresh); !errors.Is(err, session.ErrUnavailable) {
-			t.Fatalf("after 4 minutes: %v, want unavailable", err)
-		}
-		if row := w.row(first.Session); row.StrikeNo != 0 {
-			t.Error("waiting for the feed opened a strike")
-		}
-		w.sleep(time.Minute)
-		if r := w.refused(first.Refresh); r.Outcome != session.Stale {
-			t.Errorf("after 5 minutes: %+v, want superseded", r)
-		}
-	})
 }
 
 func TestT8RefreshInAnotherTenantChangesNothing(t *testing.T) {

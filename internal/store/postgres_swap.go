@@ -206,7 +206,9 @@ func (s *swapper) read(batch []*swap) {
 	}}, false)
 	answerAll(asked, err)
 	for _, w := range ready {
-		if w.err = s.writes.put(w); w.err != nil {
+		// Once it is put, it is the writer's, and may be answered already.
+		if err := s.writes.put(w); err != nil {
+			w.err = err
 			w.answer <- struct{}{}
 		}
 	}
