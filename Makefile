@@ -32,7 +32,7 @@ race: ## the tests that matter most, with the race detector
 	go test -race -timeout 30m ./internal/... ./client/...
 	cd client/ssm && go test -race -timeout 5m ./...
 
-chaos: postgres ## three nodes under faults, with a checker of the whole history, 40 s
+chaos: postgres ## three nodes under faults, with a checker of the whole history, a minute by another schedule each time
 	COUNTERFOIL_CHAOS=1 go test -count=1 -v -run 'TestThreeNodes' ./cmd/counterfoil
 
 verify-long: ## the exhaustive check in larger scopes, long histories, soak, ten minutes of faults over three nodes

@@ -76,6 +76,11 @@ func TestTheCheckerSees(t *testing.T) {
 			{50, 3100, "b", refreshes, 1, 0, 0, nil},
 			{9000, 9010, "c", refreshes, 2, 422, 0, nil},
 		}, []fault{{milliseconds(3090), milliseconds(3200), "b", dead}}},
+		{"the same, where the rotation was answered long after it was made", "", []scriptLine{
+			{0, 3000, "b", refreshes, 1, 201, 2, nil},
+			{50, 3100, "b", refreshes, 1, 0, 0, nil},
+			{9000, 9010, "c", refreshes, 2, 422, 0, nil},
+		}, []fault{{milliseconds(3090), milliseconds(3200), "b", dead}}},
 		{"a logout after an answer within the window that was lost", "was logged out", []scriptLine{
 			{0, 10, "a", refreshes, 1, 201, 2, nil},
 			{50, 2900, "b", refreshes, 1, 0, 0, nil},

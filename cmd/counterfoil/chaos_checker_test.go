@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 )
@@ -109,13 +110,19 @@ func (s *sessionCheck) logouts() {
 }
 
 // unheard is when a client may first have been told that its token is superseded,
-// by a node that died before the answer was out. Nothing is promised to who does
-// not hear that: the strike stays open.
+// by a node that died before the answer was out, or before it could take back what
+// it had answered with a 503. Nothing is promised to who does not hear that: the
+// strike stays open.
 func (s *sessionCheck) unheard() time.Duration {
 	first := never
 	for i := range s.list {
 		a := &s.list[i]
-		if a.act == refreshes && a.status == 0 && s.window(a.gen+1) < a.end && s.broken(a.node, a.start, a.end, dead) {
+		until := a.end
+		if a.status == http.StatusServiceUnavailable {
+			until += s.flush
+		}
+		if a.act == refreshes && (a.status == 0 || a.status == http.StatusServiceUnavailable) &&
+			s.soonest(a.gen) < a.end && s.broken(a.node, a.start, until, dead) {
 			first = min(first, a.start)
 		}
 	}
@@ -188,6 +195,19 @@ func (s *sessionCheck) window(gen uint64) time.Duration {
 	}
 	s.windows[gen] = first + s.grace
 	return s.windows[gen]
+}
+
+// soonest is when the retry window after a generation may have been over: it
+// begins with the rotation, whose own answer may have come much later, or never.
+func (s *sessionCheck) soonest(gen uint64) time.Duration {
+	first := never - s.grace
+	for i := range s.list {
+		a := &s.list[i]
+		if a.act == refreshes && a.gen == gen && (!a.granted() || a.got == gen+1) {
+			first = min(first, a.start)
+		}
+	}
+	return first + s.grace
 }
 
 // used finds a use of a generation that was over before a time.

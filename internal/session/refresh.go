@@ -99,6 +99,9 @@ func (s *Service) Refresh(ctx context.Context, req RefreshRequest) (*Tokens, err
 		}
 		return d.commit(ctx)
 	})
+	if err != nil && d.strike.last != 0 {
+		s.strikes.work(d.withdraw)
+	}
 	switch {
 	case errors.Is(err, errFeedBehind):
 		s.Observe.Refreshed(Unready.String())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"strconv"
+	"time"
 
 	"github.com/counterfoil/counterfoil/internal/audit"
 )
@@ -25,6 +26,9 @@ type ownStrike struct {
 	unclear bool
 	newest  uint32
 }
+
+// withdrawAgain is how soon a strike is tried to be taken back again.
+const withdrawAgain = 300 * time.Millisecond
 
 // Of the event of a strike.
 const (
@@ -64,4 +68,38 @@ func (d *decision) recall(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// withdraw takes back the strike of a presentation that was answered with a 503:
+// its commit may have been made, but its refusal was not given and nobody has the
+// nonce. Whoever comes again is decided about anew. It tries until the strike would
+// end the session.
+func (d *decision) withdraw(ctx context.Context) {
+	ctx, done := context.WithTimeout(audit.WithActor(ctx, &audit.Actor{Kind: "system", Name: "refresh rule"}), d.policy.Rule().Heal)
+	defer done()
+	pause := time.NewTicker(withdrawAgain)
+	defer pause.Stop()
+	for {
+		err := d.service.Store.UpdateSession(ctx, d.opened.Session, func(_ time.Time, row *Session) Effects {
+			if !d.strike.in(row) {
+				return Effects{}
+			}
+			row.heal([]uint32{d.strike.own})
+			return Effects{Save: true, Events: []audit.Event{event(ctx, audit.StrikeHealed, row, "nobody was told of it")}}
+		})
+		if err == nil && d.strike.unclear {
+			err = d.recall(ctx)
+		} else if err == nil {
+			return
+		}
+		if err == nil {
+			continue
+		}
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			d.service.Log.WarnContext(ctx, "a strike that nobody was told of was not taken back", "session", d.opened.Session.String(), "error", err)
+			return
+		}
+	}
 }

@@ -174,7 +174,7 @@ func (s *Service) Start(ctx context.Context) error {
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
-	s.strikes.init(s.strikeDue)
+	s.strikes.init(background, s.strikeDue)
 	for _, st := range struck {
 		s.armStrike(background, st.Session, st.StrikeAt)
 	}

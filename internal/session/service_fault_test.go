@@ -218,6 +218,41 @@ func TestT53RefusalThatWasLostBesideAnotherIsHealedByItsOwnNonce(t *testing.T) {
 	}
 }
 
+// The answer to the commit never comes, and the client is told to come again. The
+// strike that may stand is nobody's to heal, and is taken back.
+func TestT53RefusalThatWasNeverGivenEndsNoSession(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		old := w.login("reader")
+		newest := w.refresh(old.Refresh)
+		w.holds(newest.Access)
+		w.sleep(time.Minute)
+		until := w.now().Add(10 * time.Second)
+		w.store.fail(nil, func() error {
+			if w.now().Before(until) {
+				return session.ErrUnavailable
+			}
+			return nil
+		})
+		if _, err := w.present(old.Refresh); !errors.Is(err, session.ErrUnavailable) {
+			t.Fatalf("error is %v, want unavailable", err)
+		}
+		if !w.row(old.Session).Struck() {
+			t.Fatal("no strike stands: the test shows nothing")
+		}
+		w.sleep(6 * time.Second)
+		if w.row(old.Session).Struck() {
+			t.Error("the strike still stands")
+		}
+		w.sleep(time.Minute)
+		w.refresh(newest.Refresh)
+		w.outcome("rotated")
+		want := []string{"login by reader", "superseded by anonymous: an old refresh token was presented", "strike_healed by refresh rule: nobody was told of it"}
+		if diff := cmp.Diff(want, w.story(old.Session)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
 // Somebody else opens the strike of that number while the commit is unknown, and
 // was not made. Its nonce is not given to both.
 func TestT53StrikeOfAnotherIsNotTakenForOnesOwn(t *testing.T) {

@@ -18,11 +18,14 @@ type strikes struct {
 	timers map[token.SessionID]*time.Timer
 	due    func(token.SessionID)
 	closed bool
+	// running ends when the program does, and working is what it waits for then.
+	running context.Context
+	working sync.WaitGroup
 }
 
-func (t *strikes) init(due func(token.SessionID)) {
+func (t *strikes) init(running context.Context, due func(token.SessionID)) {
 	t.timers = make(map[token.SessionID]*time.Timer)
-	t.due = due
+	t.running, t.due = running, due
 }
 
 func (t *strikes) arm(id token.SessionID, after time.Duration) {
@@ -46,14 +49,24 @@ func (t *strikes) disarm(id token.SessionID) {
 	}
 }
 
-func (t *strikes) close() {
+// work runs something beside requests. close waits for it.
+func (t *strikes) work(do func(context.Context)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if !t.closed {
+		t.working.Go(func() { do(t.running) })
+	}
+}
+
+func (t *strikes) close() {
+	t.mu.Lock()
 	t.closed = true
 	for id, timer := range t.timers {
 		timer.Stop()
 		delete(t.timers, id)
 	}
+	t.mu.Unlock()
+	t.working.Wait()
 }
 
 func (s *Service) armStrike(ctx context.Context, id token.SessionID, strikeAt time.Time) {
