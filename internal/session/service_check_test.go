@@ -286,7 +286,7 @@ func TestLateRecoveryWaitsForWhatOtherNodesSaw(t *testing.T) {
 }
 
 // What the other node tells then decides.
-func TestT6UseOnAnotherNodeThatIsToldLateIsNoLostAnswer(t *testing.T) {
+func TestT5UseOnAnotherNodeThatIsToldLateIsNoLostAnswer(t *testing.T) {
 	withOthers(t, func(w *world, others *flushes) {
 		first := lost(w)
 		before := w.now().Add(-time.Second)
