@@ -12,6 +12,7 @@ import (
 
 	"github.com/counterfoil/counterfoil/internal/session"
 	"github.com/counterfoil/counterfoil/internal/store"
+	"github.com/counterfoil/counterfoil/internal/token"
 )
 
 // measurePages shows that rotating does not grow the store: the pages of
@@ -68,19 +69,24 @@ func (b *bench) measurePages(ctx context.Context) error {
 }
 
 func rotateAll(ctx context.Context, sh *shelf, rows []session.Session) error {
-	rule := session.DefaultPolicy().FOLIOExact().Rule()
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(256)
 	for i := range rows {
-		group.Go(func() error {
-			return sh.server.Store().UpdateSession(ctx, rows[i].ID, func(now time.Time, row *session.Session) session.Effects {
-				next, verdict := row.Present(session.Presented{Gen: row.Gen, Genuine: true, Allowed: true, Expiry: row.AbsoluteExpiry}, rule, now)
-				row.Family = next
-				return session.Effects{Save: verdict.Changed}
-			})
-		})
+		group.Go(func() error { return rotateOne(ctx, sh, rows[i].ID) })
 	}
 	return group.Wait()
+}
+
+// exact is the rule by which every presentation of the newest token rotates.
+var exact = session.DefaultPolicy().FOLIOExact().Rule()
+
+// rotateOne is what a refresh does in the store.
+func rotateOne(ctx context.Context, sh *shelf, id token.SessionID) error {
+	return sh.server.Store().UpdateSession(ctx, id, func(now time.Time, row *session.Session) session.Effects {
+		next, verdict := row.Present(session.Presented{Gen: row.Gen, Genuine: true, Allowed: true, Expiry: row.AbsoluteExpiry}, exact, now)
+		row.Family = next
+		return session.Effects{Save: verdict.Changed}
+	})
 }
 
 // measureScale compares a store of 1,000 sessions with a large one, and says
