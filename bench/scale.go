@@ -153,7 +153,7 @@ func (b *bench) rotateIn(ctx context.Context, h home, active int) (figures, erro
 	if err != nil {
 		return figures{}, err
 	}
-	tokens, err := sh.pick(ctx, h, active)
+	tokens, err := sh.inUse(ctx, h, active)
 	if err := errors.Join(err, sh.close(ctx)); err != nil {
 		return figures{}, err
 	}
@@ -169,25 +169,37 @@ func (b *bench) rotateIn(ctx context.Context, h home, active int) (figures, erro
 	return got, errors.Join(err, p.stop())
 }
 
-// pick returns the current tokens of stored sessions.
-func (sh *shelf) pick(ctx context.Context, h home, n int) ([]string, error) {
+// inUse returns the tokens of some live sessions that have been used today: the
+// first refresh of a day moves an index, and is measured apart.
+func (sh *shelf) inUse(ctx context.Context, h home, n int) ([]string, error) {
+	rows, err := sh.pick(ctx, h, n)
+	if err == nil {
+		err = rotateAll(ctx, sh, rows)
+	}
+	tokens := make([]string, len(rows))
+	for i := range rows {
+		tokens[i] = sh.refreshToken(&rows[i], rows[i].Gen+1)
+	}
+	return tokens, err
+}
+
+// pick returns stored sessions.
+func (sh *shelf) pick(ctx context.Context, h home, n int) ([]session.Session, error) {
 	if h.store != "" {
 		return sh.draw(ctx, h, n)
 	}
-	tokens := make([]string, 0, n)
+	rows := make([]session.Session, 0, n)
 	filter := session.Filter{Tenant: tenant, Live: true, Limit: 1000}
-	for len(tokens) < n {
+	for len(rows) < n {
 		page, err := sh.server.Sessions().List(ctx, filter)
 		if err != nil {
 			return nil, err
 		}
-		for i := range page.Sessions {
-			tokens = append(tokens, sh.refreshToken(&page.Sessions[i], page.Sessions[i].Gen))
-		}
+		rows = append(rows, page.Sessions...)
 		if page.Next == "" {
 			break
 		}
 		filter.Cursor = page.Next
 	}
-	return tokens[:min(n, len(tokens))], nil
+	return rows[:min(n, len(rows))], nil
 }
