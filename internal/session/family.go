@@ -218,7 +218,7 @@ func (f Family) Present(p Presented, r Rule, now time.Time) (Family, Verdict) {
 	case previous && (age < r.Grace || backwards) && !p.Restored:
 		return say(12, Retried)
 	case previous && f.mayRecover(p, r, now):
-		if !later(f.RotatedAt, p.Arrived).Before(p.FlushedAt) {
+		if !p.FlushedAt.After(f.RotatedAt) || p.FlushedAt.Before(p.Arrived) {
 			if now.Sub(later(f.RotatedAt, p.FlushedAt)) <= feedPatience {
 				return say(14, Unready)
 			}

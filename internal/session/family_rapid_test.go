@@ -129,7 +129,7 @@ func (m *familyMachine) checkVerdict(t *rapid.T, given Presented, before, after 
 		t.Fatalf("tokens of a restored session for generation %d of %d", given.Gen, before.Gen)
 	case v.Granted() && given.Gen != before.Gen && given.Gen != before.Gen-1 && v.Outcome != Adopted:
 		t.Fatalf("tokens for generation %d of %d", given.Gen, before.Gen)
-	case v.Outcome == Recovered && !(given.FlushedAt.After(before.RotatedAt) && given.FlushedAt.After(given.Arrived)):
+	case v.Outcome == Recovered && (!given.FlushedAt.After(before.RotatedAt) || given.FlushedAt.Before(given.Arrived)):
 		t.Fatalf("given again, although a use until %s may not be known, but until %s", given.Arrived, given.FlushedAt)
 	case opened != (v.Outcome == Stale) || opened && !after.isOpen(v.Strike):
 		t.Fatalf("%s with strike %d, open %v", v.Outcome, v.Strike, after.StrikeOpen)

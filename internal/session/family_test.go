@@ -326,11 +326,11 @@ func TestPresentLateRecovery(t *testing.T) {
 		},
 		{
 			name:  "row 14: the feed tells of the time before the token came",
-			given: arrivedAt(graceW, 0), after: graceW + time.Second, want: Verdict{Row: 14, Outcome: Unready},
+			given: arrivedAt(graceW, -1), after: graceW + time.Second, want: Verdict{Row: 14, Outcome: Unready},
 		},
 		{
 			name:  "row 13: the feed tells of the time until the token came",
-			given: arrivedAt(graceW, 1), after: graceW + time.Second, want: late, saved: recoveredAt(graceW + time.Second),
+			given: arrivedAt(graceW, 0), after: graceW + time.Second, want: late, saved: recoveredAt(graceW + time.Second),
 		},
 		{
 			name:  "row 14: the feed was complete five minutes ago",
