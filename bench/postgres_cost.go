@@ -82,6 +82,22 @@ func (u usage) since(ctx context.Context, b *bench, before usage) (usage, error)
 	return d, err
 }
 
+// usageOf is what the database used for something, and how things stand after it.
+func (b *bench) usageOf(ctx context.Context, h home, do func() error) (used, after usage, err error) {
+	before, err := b.readUsage(ctx, h)
+	if err != nil {
+		return used, after, err
+	}
+	if err := do(); err != nil {
+		return used, after, err
+	}
+	if after, err = b.readUsage(ctx, h); err != nil {
+		return used, after, err
+	}
+	used, err = after.since(ctx, b, before)
+	return used, after, err
+}
+
 // measureCommits counts commits and log under load.
 func (b *bench) measureCommits(ctx context.Context) error {
 	h, err := b.newHome(ctx, "cost")
@@ -97,26 +113,21 @@ func (b *bench) measureCommits(ctx context.Context) error {
 	if err := b.operator(ctx, `CHECKPOINT`); err != nil {
 		return err
 	}
-	before, err := b.readUsage(ctx, h)
-	if err != nil {
-		return err
-	}
-	p, err := startCounterfoil(ctx, b.binary, h, folioExact)
-	if err != nil {
-		return err
-	}
-	ownBusy, ownKernel, err1 := processor(os.Getpid())
-	got, err2 := run(p.address, roundRobin(p.address, tokens, sessions), b.warmUp, b.measure)
-	ownBusyAfter, ownKernelAfter, err3 := processor(os.Getpid())
-	busy, kernel, err4 := processor(p.command.Process.Pid)
-	if err := errors.Join(err1, err2, err3, err4, p.stop()); err != nil {
-		return err
-	}
-	after, err := b.readUsage(ctx, h)
-	if err != nil {
-		return err
-	}
-	used, err := after.since(ctx, b, before)
+	var got figures
+	var busy, kernel, ownBusy, ownKernel time.Duration
+	used, _, err := b.usageOf(ctx, h, func() error {
+		p, err := startCounterfoil(ctx, b.binary, h, folioExact)
+		if err != nil {
+			return err
+		}
+		busyBefore, kernelBefore, err1 := processor(os.Getpid())
+		var err2, err3, err4 error
+		got, err2 = run(p.address, roundRobin(p.address, tokens, sessions), b.warmUp, b.measure)
+		ownBusy, ownKernel, err3 = processor(os.Getpid())
+		ownBusy, ownKernel = ownBusy-busyBefore, ownKernel-kernelBefore
+		busy, kernel, err4 = processor(p.command.Process.Pid)
+		return errors.Join(err1, err2, err3, err4, p.stop())
+	})
 	if err != nil {
 		return err
 	}
@@ -130,7 +141,7 @@ func (b *bench) measureCommits(ctx context.Context) error {
 	}
 	b.table.note("  processor time per refresh: program", each(busy, kernel))
 	b.table.note("  processor time per refresh: database", each(used.busy, used.kernel))
-	b.table.note("  processor time per refresh: load generator", each(ownBusyAfter-ownBusy, ownKernelAfter-ownKernel))
+	b.table.note("  processor time per refresh: load generator", each(ownBusy, ownKernel))
 	return nil
 }
 
@@ -187,25 +198,17 @@ func (b *bench) measureMerge(ctx context.Context, h home, rows []session.Session
 	for i := range rows {
 		seen[i] = session.Seen{Session: rows[i].ID, Gen: 1, At: time.Now()}
 	}
-	before, err := b.readUsage(ctx, h)
-	if err != nil {
-		return err
-	}
-	sh, err := openShelf(ctx, h, 0)
-	if err != nil {
-		return err
-	}
-	begin := time.Now()
-	err = sh.server.Store().MergeSeen(ctx, seen)
-	took := time.Since(begin)
-	if err := errors.Join(err, sh.close(ctx)); err != nil {
-		return err
-	}
-	after, err := b.readUsage(ctx, h)
-	if err != nil {
-		return err
-	}
-	used, err := after.since(ctx, b, before)
+	var took time.Duration
+	used, _, err := b.usageOf(ctx, h, func() error {
+		sh, err := openShelf(ctx, h, 0)
+		if err != nil {
+			return err
+		}
+		begin := time.Now()
+		err = sh.server.Store().MergeSeen(ctx, seen)
+		took = time.Since(begin)
+		return errors.Join(err, sh.close(ctx))
+	})
 	if err != nil {
 		return err
 	}

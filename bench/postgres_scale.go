@@ -86,18 +86,7 @@ func (b *bench) measureImages(ctx context.Context, h home) error {
 		if err := b.operator(ctx, `CHECKPOINT`); err != nil {
 			return err
 		}
-		before, err := b.readUsage(ctx, h)
-		if err != nil {
-			return err
-		}
-		if err := rotateTimes(ctx, h, rows, 1); err != nil {
-			return err
-		}
-		after, err := b.readUsage(ctx, h)
-		if err != nil {
-			return err
-		}
-		used, err := after.since(ctx, b, before)
+		used, after, err := b.usageOf(ctx, h, func() error { return rotateTimes(ctx, h, rows, 1) })
 		if err != nil {
 			return err
 		}
