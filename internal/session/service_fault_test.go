@@ -25,6 +25,27 @@ func (w *world) away(d time.Duration) {
 	}, nil)
 }
 
+// twiceAway is a store that cannot answer two times.
+func twiceAway() func() error {
+	times := 0
+	return func() error {
+		if times++; times <= 2 {
+			return session.ErrUnavailable
+		}
+		return nil
+	}
+}
+
+// replaced is a session whose first token was replaced a minute ago, and its newest
+// tokens, which have been used.
+func replaced(w *world) (old, newest *session.Tokens) {
+	old = w.login("reader")
+	newest = w.refresh(old.Refresh)
+	w.holds(newest.Access)
+	w.sleep(time.Minute)
+	return old, newest
+}
+
 // One answer that is no success ends the session of a Stripes user.
 func TestRefreshWaitsForAStoreThatIsAway(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
@@ -71,19 +92,13 @@ func TestT53CommitWhoseAnswerWasLostIsNoReuse(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		tokens := w.login("reader")
 		w.holds(tokens.Access) // the directory knows the user: one call is one decision
-		times := 0
-		w.store.fail(nil, func() error {
-			if times++; times <= 2 {
-				return session.ErrUnavailable
-			}
-			return nil
-		})
+		w.store.fail(nil, twiceAway())
 		next := w.refresh(tokens.Refresh)
 		w.outcome("retry")
 		if row := w.row(tokens.Session); row.Gen != 2 || row.Struck() {
 			t.Errorf("generation %d, strike %d", row.Gen, row.StrikeNo)
 		}
-		times = 0
+		w.store.fail(nil, twiceAway())
 		w.must(w.service.Logout(from(home), next.Refresh))
 		if diff := cmp.Diff([]string{"login by reader", "logout by anonymous"}, w.story(tokens.Session)); diff != "" {
 			t.Error(diff)
@@ -97,13 +112,7 @@ func TestT53CommitWhoseAnswerWasLostIsNoReuseWithoutAWindow(t *testing.T) {
 	inWorld(t, func(w *world) { w.policy = w.policy.FOLIOExact() }, func(w *world) {
 		tokens := w.login("reader")
 		w.holds(tokens.Access)
-		times := 0
-		w.store.fail(nil, func() error {
-			if times++; times <= 2 {
-				return session.ErrUnavailable
-			}
-			return nil
-		})
+		w.store.fail(nil, twiceAway())
 		next := w.refresh(tokens.Refresh)
 		w.outcome("rotated")
 		w.sleep(time.Minute)
@@ -156,17 +165,8 @@ func TestT52TokensOfADecisionThatDidNotStandAreNotGiven(t *testing.T) {
 // second strike, of which nobody gets the nonce.
 func TestT53RefusalWhoseCommitWasLostIsHealedByItsOneNonce(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		old := w.login("reader")
-		newest := w.refresh(old.Refresh)
-		w.holds(newest.Access)
-		w.sleep(time.Minute)
-		times := 0
-		w.store.fail(nil, func() error {
-			if times++; times <= 2 {
-				return session.ErrUnavailable
-			}
-			return nil
-		})
+		old, newest := replaced(w)
+		w.store.fail(nil, twiceAway())
 		refused := w.refused(old.Refresh)
 		if !refused.Superseded() || refused.Heal == "" {
 			t.Fatalf("%+v", refused)
@@ -186,22 +186,12 @@ func TestT53RefusalThatWasLostBesideAnotherIsHealedByItsOwnNonce(t *testing.T) {
 	for name, committed := range map[string]bool{"committed": true, "not committed": false} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, nil, func(w *world) {
-				old := w.login("reader")
-				newest := w.refresh(old.Refresh)
-				w.holds(newest.Access)
-				w.sleep(time.Minute)
+				old, newest := replaced(w)
 				first := w.refused(old.Refresh)
-				times := 0
-				lose := func() error {
-					if times++; times <= 2 {
-						return session.ErrUnavailable
-					}
-					return nil
-				}
 				if committed {
-					w.store.fail(nil, lose)
+					w.store.fail(nil, twiceAway())
 				} else {
-					w.store.fail(lose, nil)
+					w.store.fail(twiceAway(), nil)
 				}
 				second := w.refused(old.Refresh)
 				if row := w.row(old.Session); row.StrikeNo != 2 || first.Heal == second.Heal {
@@ -222,10 +212,7 @@ func TestT53RefusalThatWasLostBesideAnotherIsHealedByItsOwnNonce(t *testing.T) {
 // strike that may stand is nobody's to heal, and is taken back.
 func TestT53RefusalThatWasNeverGivenEndsNoSession(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		old := w.login("reader")
-		newest := w.refresh(old.Refresh)
-		w.holds(newest.Access)
-		w.sleep(time.Minute)
+		old, newest := replaced(w)
 		until := w.now().Add(10 * time.Second)
 		w.store.fail(nil, func() error {
 			if w.now().Before(until) {
@@ -257,10 +244,7 @@ func TestT53RefusalThatWasNeverGivenEndsNoSession(t *testing.T) {
 // was not made. Its nonce is not given to both.
 func TestT53StrikeOfAnotherIsNotTakenForOnesOwn(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		old := w.login("reader")
-		newest := w.refresh(old.Refresh)
-		w.holds(newest.Access)
-		w.sleep(time.Minute)
+		old, _ := replaced(w)
 		var theirs *session.Refused
 		w.store.twice = func() { theirs = w.refused(old.Refresh) }
 		ours := w.refused(old.Refresh)

@@ -63,17 +63,21 @@ func TestCallersWorkWhileTheirRowIsWritten(t *testing.T) {
 	must(t, err)
 	worked := make(chan struct{})
 	once := sync.OnceFunc(func() { close(worked) })
-	var group sync.WaitGroup
-	group.Go(func() {
-		check(t, p.UpdateSession(context.Background(), one.ID, func(now time.Time, s *session.Session) session.Effects {
+	answered := make(chan error, 1)
+	go func() {
+		answered <- p.UpdateSession(context.Background(), one.ID, func(now time.Time, s *session.Session) session.Effects {
 			effects := rotate(now, s)
 			effects.Meanwhile = once
 			return effects
-		}))
-	})
-	<-worked
+		})
+	}()
+	select {
+	case <-worked:
+	case err := <-answered:
+		t.Fatalf("answered before anybody had worked: %v", err)
+	}
 	must(t, tx.Rollback(t.Context()))
-	group.Wait()
+	must(t, <-answered)
 	got, err := p.Session(t.Context(), one.ID)
 	must(t, err)
 	wantEqual(t, got.Gen, 3)
