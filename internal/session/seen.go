@@ -83,12 +83,18 @@ func (s *Service) flushLoop(ctx context.Context) {
 	}
 	tick := time.NewTimer(every)
 	defer tick.Stop()
-	for {
-		next := every
-		if err := s.flushSeen(ctx); err != nil && ctx.Err() == nil {
+	for failing := false; ; {
+		next, err := every, s.flushSeen(ctx)
+		switch {
+		case err != nil && ctx.Err() == nil:
 			next = min(every, flushAgain)
-			s.Log.WarnContext(ctx, "seen generations not stored, late recovery waits", "error", err)
+			if !failing {
+				s.Log.WarnContext(ctx, "seen generations cannot be stored, late recovery waits until they can", "error", err)
+			}
+		case err == nil && failing:
+			s.Log.InfoContext(ctx, "seen generations are stored again")
 		}
+		failing = err != nil
 		tick.Reset(next)
 		select {
 		case <-ctx.Done():
