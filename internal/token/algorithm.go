@@ -114,13 +114,14 @@ func publicKey(algorithm string, public crypto.PublicKey) (stored []byte, jwk st
 	return nil, "", wrong
 }
 
-// signAs signs a message as RFC 7518 and RFC 8037 have it.
-func signAs(s Signer, message []byte) ([]byte, error) {
-	sum := sha256.Sum256(message)
-	switch s.Public().(type) {
-	case ed25519.PublicKey:
+// signAs signs a message as RFC 7518 and RFC 8037 have it. The public half is s's
+// own, which costs a copy each time that s is asked.
+func signAs(s Signer, public crypto.PublicKey, message []byte) ([]byte, error) {
+	if _, ok := public.(ed25519.PublicKey); ok {
 		return s.Sign(rand.Reader, message, crypto.Hash(0))
-	case *rsa.PublicKey:
+	}
+	sum := sha256.Sum256(message)
+	if _, ok := public.(*rsa.PublicKey); ok {
 		return s.Sign(rand.Reader, sum[:], crypto.SHA256)
 	}
 	der, err := s.Sign(rand.Reader, sum[:], crypto.SHA256)

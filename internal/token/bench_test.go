@@ -148,3 +148,19 @@ func BenchmarkRefreshMatches(b *testing.B) {
 		r.RefreshMatches(bound, opened)
 	}
 }
+
+// What a refresh does: the old token is checked and the next one made.
+func BenchmarkLineage(b *testing.B) {
+	r := setup(b)
+	bound := binding()
+	opened, err := r.OpenRefresh(r.MintRefresh(bound, 7))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		l := r.Lineage(bound)
+		l.Matches(opened)
+		l.Mint(8)
+	}
+}

@@ -122,7 +122,7 @@ func (k *key) signatureSize() int {
 
 func (k *key) sign(message []byte) ([]byte, error) {
 	if k.signer != nil {
-		return signAs(k.signer, message)
+		return signAs(k.signer, k.public, message)
 	}
 	sum := k.mac.sum(message)
 	return sum[:], nil

@@ -91,7 +91,7 @@ func TestProofsOfGoJoseAreRead(t *testing.T) {
 func handmade(t testing.TB, key *ecdsa.PrivateKey, header, payload string) string {
 	t.Helper()
 	s := segments.EncodeToString([]byte(header)) + "." + segments.EncodeToString([]byte(payload))
-	signature, err := signAs(key, []byte(s))
+	signature, err := signAs(key, key.Public(), []byte(s))
 	fatal(t, err)
 	return s + "." + segments.EncodeToString(signature)
 }

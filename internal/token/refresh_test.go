@@ -222,7 +222,8 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	printed := fmt.Sprintf("%v %+v %s %v %+v %s %s", bound, bound, bound, opened, opened, opened, text)
+	printed := fmt.Sprintf("%v %+v %s %v %+v %s %s %v %+v", bound, bound, bound, opened, opened, opened, text,
+		b.Lineage(bound), b.Lineage(bound))
 	for _, secret := range [][]byte{bound.Secret[:], opened.inner[:]} {
 		for _, form := range []string{
 			string(secret), fmt.Sprint(secret), hex.EncodeToString(secret),
