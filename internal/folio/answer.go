@@ -1,8 +1,10 @@
 package folio
 
 import (
+	"bytes"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -18,13 +20,17 @@ func writeText(w http.ResponseWriter, status int, text string) {
 // writeJSON answers with a value of one of the types of this package, all of
 // which can be written.
 func writeJSON(w http.ResponseWriter, status int, v any) {
-	body, err := json.Marshal(v)
-	if err != nil {
+	body := bodies.Get().(*bytes.Buffer)
+	defer bodies.Put(body)
+	body.Reset()
+	if err := json.MarshalWrite(body, v); err != nil {
 		writeText(w, http.StatusInternalServerError, errInternal.text)
 		return
 	}
-	write(w, status, "application/json", body)
+	write(w, status, "application/json", body.Bytes())
 }
+
+var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 func write(w http.ResponseWriter, status int, contentType string, body []byte) {
 	header := w.Header()

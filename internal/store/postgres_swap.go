@@ -70,7 +70,8 @@ type swap struct {
 	// What to write, if the row still is as it was read, and the database's clock
 	// about where it was when decide ran.
 	row     pgRow
-	before  []byte // the state
+	was     session.Session // what decide was given
+	before  []byte          // the state of that
 	now     time.Time
 	guessed bool // the row was remembered
 	// meanwhile is for the caller to do until there is an answer.
@@ -216,19 +217,20 @@ func (s *swapper) read(batch []*swap) {
 
 // moves decides, and returns whether that only moves the session on. What decide
 // panics with, it will panic with again on the long way.
-func (w *swap) moves(p *Postgres, r pgRow, clock time.Time) (moves bool) {
+func (w *swap) moves(p *Postgres, row pgRow, clock time.Time) (moves bool) {
 	defer func() { _ = recover() }()
-	before := r.Session
+	w.row, w.was = row, row.Session
+	r := &w.row
 	now := p.clock.turned(clock)
 	p.dated(now)
 	effects := w.decide(now, &r.Session)
-	if !effects.Save || len(effects.Events) > 0 || effects.EndUser != "" || allowed(&r.Session, &before) != nil ||
+	if !effects.Save || len(effects.Events) > 0 || effects.EndUser != "" || allowed(&r.Session, &w.was) != nil ||
 		!r.RevokedAt.IsZero() || struckAt(&r.Session) != r.struck || r.TenantEpoch != r.epoch || r.Confirm != r.bound || r.moved() {
 		return false
 	}
 	after := encodeState(&r.Session)
-	w.before, w.now, w.meanwhile = r.stored, clock, effects.Meanwhile
-	w.row, w.row.stored = r, after[:]
+	w.now, w.meanwhile = clock, effects.Meanwhile
+	w.before, r.stored = r.stored, after[:]
 	return true
 }
 

@@ -14,3 +14,14 @@ func TestOpenRefreshAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// An access token is its signature and the text that leaves; no buffer more.
+func TestMintAllocatesWhatLeaves(t *testing.T) {
+	b := setup(t)
+	for kind, most := range map[Kind]float64{KindAccess: 2, KindModule: 2} {
+		c := claims(kind)
+		if n := testing.AllocsPerRun(200, func() { b.mint(t, c) }); n > most {
+			t.Errorf("%s: %v allocations", kind, n)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -80,16 +81,18 @@ func (r *Ring) Mint(c Claims) (string, error) {
 	if err := c.check(); err != nil {
 		return "", fmt.Errorf("mint: %w", err)
 	}
-	payload, err := c.appendTo(make([]byte, 0, 512))
+	s := scratches.Get().(*scratch)
+	defer scratches.Put(s)
+	payload, err := c.appendTo(s.payload[:0])
 	if err != nil {
 		return "", fmt.Errorf("mint: %w", err)
 	}
+	s.payload = payload
 	length := len(h.segment) + 1 + segments.EncodedLen(len(payload)) + 1 + segments.EncodedLen(h.key.signatureSize())
 	if limit := lengthLimit(c.Kind); length > limit {
 		return "", fmt.Errorf("mint: %s token of %d bytes, at most %d are allowed: give it fewer permissions or shorter names", c.Kind, length, limit)
 	}
-	text := make([]byte, 0, length)
-	text = append(text, h.segment...)
+	text := append(s.text[:0], h.segment...)
 	text = append(text, '.')
 	text = segments.AppendEncode(text, payload)
 	signature, err := h.key.sign(text)
@@ -98,8 +101,14 @@ func (r *Ring) Mint(c Claims) (string, error) {
 	}
 	text = append(text, '.')
 	text = segments.AppendEncode(text, signature)
+	s.text = text
 	return string(text), nil
 }
+
+// scratch is where a token is put together. What leaves is a copy.
+type scratch struct{ payload, text []byte }
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
 
 // Verify opens a JWT of one of the accepted kinds; without a kind it accepts
 // nothing. The claims of a token that is refused are not handed out.
