@@ -153,8 +153,9 @@ func (b *bench) sweepOnce(ctx context.Context, h home, ended int) (calm, swept f
 		time.Sleep(time.Until(during.from))
 		n, err := sh.server.Store().SweepSessions(ctx, time.Now().Add(-time.Hour), ended)
 		took = time.Since(during.from)
-		if err == nil && n != ended {
-			err = fmt.Errorf("%d were swept", n)
+		// The node that answers sweeps, too: a little every minute.
+		if err == nil && n < ended*9/10 {
+			err = fmt.Errorf("only %d were left to sweep", n)
 		}
 		return err
 	})
