@@ -70,10 +70,24 @@ func (sh *shelf) draw(ctx context.Context, h home, n int) ([]session.Session, er
 	return all, group.Wait()
 }
 
-// measureImages rotates sessions of a large store once each after a checkpoint,
+// measureImages measures what goes to the log with images of pages as they are, and
+// with compressed ones.
+func (b *bench) measureImages(ctx context.Context, h home) error {
+	for _, compression := range []string{"off", "lz4"} {
+		if err := b.operator(ctx, `ALTER SYSTEM SET wal_compression = `+compression, `SELECT pg_reload_conf()`); err != nil {
+			return err
+		}
+		if err := b.measureImagesOf(ctx, h, compression); err != nil {
+			return err
+		}
+	}
+	return b.operator(ctx, `ALTER SYSTEM RESET wal_compression`, `SELECT pg_reload_conf()`)
+}
+
+// measureImagesOf rotates sessions of a large store once each after a checkpoint,
 // the dearest case for the log: nearly each is the first on its page. On the first
 // refresh of a day the session moves in the indexes, too.
-func (b *bench) measureImages(ctx context.Context, h home) error {
+func (b *bench) measureImagesOf(ctx context.Context, h home, compression string) error {
 	sh, err := openShelf(ctx, h, 0)
 	if err != nil {
 		return err
@@ -91,6 +105,9 @@ func (b *bench) measureImages(ctx context.Context, h home) error {
 			return err
 		}
 		n := float64(len(rows))
+		if compression != "off" {
+			name += ", wal_compression = " + compression
+		}
 		b.table.note(name, fmt.Sprintf("%.0f bytes and %.0f bytes of images of pages", float64(used.records)/n, float64(used.fullPage)/n))
 		b.table.note("  the store then", fmt.Sprintf("table %s, indexes %s", mebibytes(after.table), mebibytes(after.indexes)))
 	}

@@ -176,6 +176,23 @@ func TestTheCheckerSees(t *testing.T) {
 	}
 }
 
+// Who might have missed a refusal is counted only if the session then ended.
+func TestTheCheckerCountsWhomItExcuses(t *testing.T) {
+	lines := []scriptLine{
+		{0, 10, "a", refreshes, 1, 201, 2, nil},
+		{50, 3100, "b", refreshes, 1, 0, 0, nil},
+		{4000, 4010, "c", refreshes, 2, 201, 3, nil},
+		{9000, 9010, "c", refreshes, 3, 422, 0, nil},
+	}
+	l := limits{grace: 3 * time.Second, budget: 1, trust: 2 * time.Second, lag: time.Second, flush: time.Second}
+	killed := fault{milliseconds(3090), milliseconds(3200), "b", dead}
+	for n, list := range map[int][]scriptLine{0: lines[:3], 1: lines} {
+		if v := historyOf(list, killed).check(l); v.unheard != n || len(v.violations) > 0 {
+			t.Errorf("of %d requests: %+v", len(list), v)
+		}
+	}
+}
+
 func TestTheTimelineTellsTheStory(t *testing.T) {
 	h := historyOf([]scriptLine{
 		{0, 10, "a", refreshes, 1, 201, 2, nil},

@@ -30,7 +30,7 @@ type violation struct {
 type verdict struct {
 	violations []violation // the first one first
 	recoveries int         // late ones
-	unheard    int         // sessions that may have ended by a refusal that was lost
+	unheard    int         // sessions that ended, by a refusal that was lost perhaps
 }
 
 // check holds a history against the promises: no client that follows the
@@ -87,12 +87,10 @@ func (s *sessionCheck) logouts() {
 			reason = min(reason, a.start)
 		}
 	}
-	if unheard := s.unheard(); unheard < reason {
-		reason = unheard
-		s.v.unheard++
-	}
+	unheard, excused := s.unheard(), false
 	for i := range s.list {
 		a := &s.list[i]
+		over := a.act == refreshes && a.status == 422 && !a.superseded || a.act == calls && a.status == 401 && a.expires > a.end+early
 		switch {
 		case a.act == calls && a.status == 504 && s.broken(a.node, a.start, a.end, stopped):
 			// It was stopped while it asked the module, and found its time over.
@@ -100,12 +98,17 @@ func (s *sessionCheck) logouts() {
 			s.blame(a, "an answer that no client expects")
 		case a.last:
 			s.blame(a, "no answer for too long")
-		case a.thief || a.end >= reason:
-		case a.act == refreshes && a.status == 422 && !a.superseded:
+		case a.thief || a.end >= reason || !over:
+		case a.end >= unheard:
+			excused = true
+		case a.act == refreshes:
 			s.blame(a, "a client that follows the protocol was logged out")
-		case a.act == calls && a.status == 401 && a.expires > a.end+early:
+		default:
 			s.blame(a, "a fresh access token of a client that follows the protocol was refused")
 		}
+	}
+	if excused {
+		s.v.unheard++
 	}
 }
 

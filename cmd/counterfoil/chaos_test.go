@@ -377,7 +377,7 @@ func (c *campaign) report(lags []time.Duration, lasted time.Duration) {
 	if len(rotations) < chaosClients || n["unanswered"] == 0 || n["thief"] == 0 || n["logout"] == 0 || n["revoke"] == 0 {
 		c.t.Error("too little happened for the test to show anything")
 	}
-	c.t.Logf("%d violations; %d sessions whose refusal may have been lost with a node", len(v.violations), v.unheard)
+	c.t.Logf("%d violations; %d sessions ended whose refusal may have been lost with a node", len(v.violations), v.unheard)
 	if len(v.violations) == 0 {
 		return
 	}
