@@ -21,16 +21,24 @@ func writeText(w http.ResponseWriter, status int, text string) {
 // which can be written.
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	body := bodies.Get().(*bytes.Buffer)
-	defer bodies.Put(body)
 	body.Reset()
 	if err := json.MarshalWrite(body, v); err != nil {
 		writeText(w, http.StatusInternalServerError, errInternal.text)
 		return
 	}
 	write(w, status, "application/json", body.Bytes())
+	if body.Len() <= copied {
+		bodies.Put(body)
+	}
 }
 
+// bodies are used again if the server has copied them. A longer one it passes on
+// as it is, and HTTP/2 may still be reading that when the client has given its
+// request up: another's tokens must not get in there.
 var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// copied is less than what the servers of HTTP/1 and HTTP/2 gather.
+const copied = 2000
 
 func write(w http.ResponseWriter, status int, contentType string, body []byte) {
 	header := w.Header()
