@@ -15,7 +15,7 @@ func TestOpenRefreshAllocatesNothing(t *testing.T) {
 	}
 }
 
-// An access token is its signature and the text that leaves; no buffer more.
+// A token is its signature and the text that leaves; no buffer more.
 func TestMintAllocatesWhatLeaves(t *testing.T) {
 	b := setup(t)
 	for kind, most := range map[Kind]float64{KindAccess: 2, KindModule: 2} {
