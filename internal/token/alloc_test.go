@@ -15,6 +15,21 @@ func TestOpenRefreshAllocatesNothing(t *testing.T) {
 	}
 }
 
+// Deriving the key of a lineage takes two dozen allocations, and is done once: the
+// next token is its text.
+func TestALineageDerivesItsKeyOnce(t *testing.T) {
+	b := setup(t)
+	opened, err := b.OpenRefresh(b.MintRefresh(binding(), 7))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := b.Lineage(binding())
+	l.Matches(opened)
+	if n := testing.AllocsPerRun(200, func() { l.Matches(opened); l.Mint(8) }); n > 1 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 // A token is its signature and the text that leaves; no buffer more.
 func TestMintAllocatesWhatLeaves(t *testing.T) {
 	b := setup(t)
