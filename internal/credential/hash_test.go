@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -259,49 +258,56 @@ func TestNoHashIsNobodysHash(t *testing.T) {
 // Each hash takes memory and a core: a flood of logins must neither take the
 // machine nor pile up.
 func TestT35HashingIsBoundedUnderAFlood(t *testing.T) {
-	const callers, concurrent, queue = 500, 3, 10
-	h := small()
-	h.Concurrent, h.Queue = concurrent, queue
-	encoded := hash(t, small(), "secret words here")
-	var active, peak atomic.Int64
-	release := make(chan struct{})
-	h.ran = func(params) {
-		for now := active.Add(1); ; {
-			if seen := peak.Load(); now <= seen || peak.CompareAndSwap(seen, now) {
-				break
+	synctest.Test(t, func(t *testing.T) {
+		const callers, concurrent, queue = 500, 3, 10
+		h := small()
+		h.Concurrent, h.Queue = concurrent, queue
+		encoded := hash(t, small(), "secret words here")
+		var active, peak atomic.Int64
+		release := make(chan struct{})
+		h.ran = func(params) {
+			for now := active.Add(1); ; {
+				if seen := peak.Load(); now <= seen || peak.CompareAndSwap(seen, now) {
+					break
+				}
+			}
+			<-release
+			active.Add(-1)
+		}
+		answers := make(chan error, callers)
+		for range callers {
+			go func() {
+				_, err := h.Verify(context.Background(), encoded, "secret words here")
+				answers <- err
+			}()
+		}
+		synctest.Wait()
+		// No more than the slots and the queue can hold wait; all others are
+		// answered while no hash has finished.
+		if got := active.Load(); got != concurrent {
+			t.Errorf("%d hashes at once, want %d", got, concurrent)
+		}
+		if got := len(answers); got != callers-concurrent-queue {
+			t.Errorf("%d are answered while the queue is full, want %d", got, callers-concurrent-queue)
+		}
+		for range len(answers) {
+			if err := <-answers; !errors.Is(err, ErrBusy) {
+				t.Errorf("full queue: %v, want ErrBusy", err)
 			}
 		}
-		<-release
-		active.Add(-1)
-	}
-	answers := make(chan error, callers)
-	var all sync.WaitGroup
-	for range callers {
-		all.Go(func() {
-			_, err := h.Verify(context.Background(), encoded, "secret words here")
-			answers <- err
-		})
-	}
-	// No more than the slots and the queue can hold wait; all others are
-	// answered while no hash has finished.
-	for range callers - concurrent - queue {
-		if err := <-answers; !errors.Is(err, ErrBusy) {
-			t.Errorf("full queue: %v, want ErrBusy", err)
+		close(release)
+		for range concurrent + queue {
+			if err := <-answers; err != nil {
+				t.Errorf("in the queue: %v", err)
+			}
 		}
-	}
-	close(release)
-	all.Wait()
-	for range concurrent + queue {
-		if err := <-answers; err != nil {
-			t.Errorf("in the queue: %v", err)
+		if got := peak.Load(); got != concurrent {
+			t.Errorf("%d hashes at once, want %d", got, concurrent)
 		}
-	}
-	if got := peak.Load(); got != concurrent {
-		t.Errorf("%d hashes at once, want %d", got, concurrent)
-	}
-	if got := h.waiting.Load(); got != 0 {
-		t.Errorf("%d callers are still counted as waiting", got)
-	}
+		if got := h.waiting.Load(); got != 0 {
+			t.Errorf("%d callers are still counted as waiting", got)
+		}
+	})
 }
 
 func TestT35CallerWhoGivesUpLeavesTheQueue(t *testing.T) {
