@@ -80,24 +80,24 @@ func TestTooManyLoginsAtOnceAre503(t *testing.T) {
 	w := newWorld(t, setup{})
 	kept := w.script("reader")
 	w.sessions.Passwords = &credential.Hasher{Concurrent: 1, Queue: -1}
-	headers := make([][]string, 12)
-	for i := range headers {
-		headers[i] = []string{"X-Okapi-Tenant: diku", jsonType, w.stranger()}
-	}
-	next := make(chan []string, len(headers))
-	for _, header := range headers {
-		next <- header
+	// Each is a stranger with a name of his own: what is refused is the work, and
+	// not the name or the address.
+	const callers = 12
+	next := make(chan call, callers)
+	for i := range callers {
+		next <- call{
+			method: "POST", path: "/authn/login", header: []string{"X-Okapi-Tenant: diku", jsonType, w.stranger()},
+			body: fmt.Sprintf(`{"username":"nobody-%d","password":"x"}`, i),
+		}
 	}
 	byStatus := map[int]int{}
-	for _, a := range together(len(headers), func() answer {
-		return w.do(call{method: "POST", path: "/authn/login", header: <-next, body: `{"username":"nobody","password":"x"}`})
-	}) {
+	for _, a := range together(callers, func() answer { return w.do(<-next) }) {
 		byStatus[a.status]++
 		if a.status == http.StatusServiceUnavailable && a.header.Get("Retry-After") == "" {
 			t.Error("503 without Retry-After")
 		}
 	}
-	if byStatus[503] == 0 || byStatus[422] == 0 || byStatus[503]+byStatus[422] != len(headers) {
+	if byStatus[503] == 0 || byStatus[422] == 0 || byStatus[503]+byStatus[422] != callers {
 		t.Errorf("answers %v, want some 422 and the others 503", byStatus)
 	}
 	if a := w.refreshBody(kept.field("refreshToken")); a.status != http.StatusCreated {
