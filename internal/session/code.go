@@ -144,7 +144,7 @@ func (s *Service) Redeem(ctx context.Context, raw string, bound CodeBound) (*Tok
 	case !granted:
 		return nil, &Refused{}
 	}
-	tokens, err := s.issue(&row, s.Policies.For(row.Tenant, row.Client, row.UserID), row.RotatedAt, s.Tokens.Lineage(row.Binding()))
+	tokens, err := s.issue(&row, s.Policies.For(row.Tenant, row.Client, row.UserID), row.RotatedAt, true)
 	if err == nil {
 		tokens.Nonce = nonce
 	}

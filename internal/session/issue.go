@@ -9,9 +9,9 @@ import (
 	"github.com/counterfoil/counterfoil/internal/token"
 )
 
-// issue mints an access token of the session's generation and, if there is a
-// lineage, the refresh token of the same.
-func (s *Service) issue(row *Session, policy Policy, now time.Time, refresh *token.Lineage) (*Tokens, error) {
+// issue mints an access token of the session's generation and, if asked, the
+// refresh token of the same.
+func (s *Service) issue(row *Session, policy Policy, now time.Time, refresh bool) (*Tokens, error) {
 	t := &Tokens{
 		Session: row.ID, Tenant: row.Tenant, UserID: row.UserID, Username: row.Username, Issued: now,
 		Scope:          s.ScopeOf(row.Client, row.Scope),
@@ -31,8 +31,8 @@ func (s *Service) issue(row *Session, policy Policy, now time.Time, refresh *tok
 	if err != nil {
 		return nil, err
 	}
-	if refresh != nil {
-		t.Refresh = refresh.Mint(row.Gen)
+	if refresh {
+		t.Refresh = s.Tokens.MintRefresh(row.Binding(), row.Gen)
 	}
 	return t, nil
 }

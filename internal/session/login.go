@@ -77,7 +77,7 @@ func (s *Service) create(ctx context.Context, user proven, req LoginRequest) (*T
 		_, err := s.end(ctx, row.ID, func(*Session) bool { return true }, LoggedOutAll, audit.SessionRevoked)
 		return nil, errors.Join(ErrCredentials, err)
 	}
-	tokens, err := s.issue(row, policy, now, s.Tokens.Lineage(row.Binding()))
+	tokens, err := s.issue(row, policy, now, true)
 	if err != nil {
 		return nil, err
 	}

@@ -191,7 +191,7 @@ func (s *Service) swapFor(ctx context.Context, old token.FOLIORefresh, user prov
 		_, err := s.end(ctx, row.ID, func(*Session) bool { return true }, LoggedOutAll, audit.SessionRevoked)
 		return nil, errors.Join(&Refused{Final: true}, err)
 	}
-	tokens, err := s.issue(row, policy, now, s.Tokens.Lineage(row.Binding()))
+	tokens, err := s.issue(row, policy, now, true)
 	if err != nil {
 		return nil, err
 	}
@@ -234,7 +234,7 @@ func (s *Service) swapAgain(ctx context.Context, old OldToken) (*Tokens, error) 
 	case granted:
 		s.Observe.OldToken("refresh", "again")
 		row.Gen = 1 // its first tokens, however far it is: the refresh rule goes on from there
-		return s.issue(&row, policy, now, s.Tokens.Lineage(row.Binding()))
+		return s.issue(&row, policy, now, true)
 	case ended:
 		s.Observe.SessionsEnded(RefreshReuse, 1)
 	}

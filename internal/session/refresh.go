@@ -134,7 +134,6 @@ type decision struct {
 	scope string
 
 	row     Session
-	lineage *token.Lineage
 	policy  Policy
 	verdict Verdict
 	now     time.Time
@@ -247,10 +246,9 @@ func (d *decision) decide(now time.Time, row *Session) Effects {
 		flushedAt = others
 	}
 	adopt := s.adoptable(row, now)
-	d.lineage = s.Tokens.Lineage(row.Binding())
 	presented := Presented{
 		Gen:       d.opened.Gen,
-		Genuine:   d.lineage.Matches(d.opened),
+		Genuine:   s.Tokens.RefreshMatches(row.Binding(), d.opened),
 		Allowed:   active && bound && !d.elsewhere(row) && presents(d.req.Client, row),
 		Heals:     heals,
 		Seen:      seen,
@@ -375,11 +373,8 @@ func (d *decision) grant() (*Tokens, error) {
 		// lock its owner out.
 		row.Confirm = d.req.Confirm
 	}
-	refresh := d.lineage
-	if d.verdict.Outcome == Floored && d.req.Browser {
-		refresh = nil // it keeps its cookie
-	}
-	return d.service.issue(&row, d.policy, d.now, refresh)
+	keepCookie := d.verdict.Outcome == Floored && d.req.Browser
+	return d.service.issue(&row, d.policy, d.now, !keepCookie)
 }
 
 var outcomeNames = [...]string{

@@ -1,6 +1,8 @@
 package token
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
 	"testing"
 	"time"
 
@@ -136,24 +138,36 @@ func BenchmarkOpenRefresh(b *testing.B) {
 	}
 }
 
-// What a logout does, which checks a token, and a refresh, which also makes the next.
-func BenchmarkLineage(b *testing.B) {
+func BenchmarkRefreshMatches(b *testing.B) {
 	r := setup(b)
 	bound := binding()
 	opened, err := r.OpenRefresh(r.MintRefresh(bound, 7))
 	if err != nil {
 		b.Fatal(err)
 	}
-	for name, next := range map[string]bool{"check": false, "check and make": true} {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				l := r.Lineage(bound)
-				l.Matches(opened)
-				if next {
-					l.Mint(8)
-				}
-			}
-		})
+	b.ReportAllocs()
+	for b.Loop() {
+		r.RefreshMatches(bound, opened)
 	}
+}
+
+// A key that is derived and used once, beside the library that is for many uses.
+func BenchmarkOnce(b *testing.B) {
+	var secret, salt [32]byte
+	info, message := make([]byte, 130, 192), make([]byte, 8)
+	b.Run("ours", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			key := subkeyOnce(secret[:], &salt, info)
+			tagOnce(&key, message)
+		}
+	})
+	b.Run("crypto", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			h := hmac.New(sha256.New, subkey(secret[:], salt[:], string(info)))
+			h.Write(message)
+			h.Sum(nil)
+		}
+	})
 }

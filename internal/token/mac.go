@@ -55,6 +55,30 @@ func (m *mac) short(message []byte) (tag [tagSize]byte) {
 	return tag
 }
 
+// tagOnce is HMAC-SHA-256 (RFC 2104) under a key that is used once. It exists
+// because crypto/hmac makes two hashes for each key, which take longer than the
+// tag. It allocates nothing for messages of up to 256 bytes.
+func tagOnce(key *[32]byte, message []byte) [sha256.Size]byte {
+	inner := make([]byte, sha256.BlockSize, sha256.BlockSize+256)
+	var outer [sha256.BlockSize + sha256.Size]byte
+	copy(inner, key[:])
+	copy(outer[:], key[:])
+	for i := range sha256.BlockSize {
+		inner[i] ^= 0x36
+		outer[i] ^= 0x5c
+	}
+	sum := sha256.Sum256(append(inner, message...))
+	copy(outer[sha256.BlockSize:], sum[:])
+	return sha256.Sum256(outer[:])
+}
+
+// subkeyOnce is subkey with a salt for a key that is used once. Of what RFC 5869
+// section 2.3 chains to the length that is asked for, 32 bytes take one link.
+func subkeyOnce(secret []byte, salt *[32]byte, info []byte) [32]byte {
+	extracted := tagOnce(salt, secret)
+	return tagOnce(&extracted, append(info, 1))
+}
+
 // equal compares two tags in a time that does not depend on where they differ.
 func equal(a, b []byte) bool { return subtle.ConstantTimeCompare(a, b) == 1 }
 

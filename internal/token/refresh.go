@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"hash"
 	"time"
 )
 
@@ -72,39 +71,17 @@ func (b Binding) String() string {
 	return fmt.Sprintf("session %s of user %s in tenant %s", b.Session, b.UserID, b.Tenant)
 }
 
-// Lineage makes and checks the refresh tokens of one session, one after the
-// other. It keeps the key of their inner tags, because deriving that takes ten
-// times as long as a tag. Not for use by several at once.
-type Lineage struct {
-	ring  *Ring
-	bound Binding
-	// inner makes the tags under key, the server's that was used last.
-	key   *key
-	inner hash.Hash
-	// buffer is here because what is passed to hash.Hash moves to the heap.
-	buffer [sha256.Size]byte
-}
-
-// Lineage begins the lineage of a session's tokens.
-func (r *Ring) Lineage(b Binding) *Lineage { return &Lineage{ring: r, bound: b} }
-
-// String keeps the secret out of logs.
-func (l *Lineage) String() string { return l.bound.String() }
-
-// MintRefresh writes one refresh token, as Lineage.Mint does.
-func (r *Ring) MintRefresh(b Binding, gen uint64) string { return r.Lineage(b).Mint(gen) }
-
-// Mint writes the refresh token of one generation. It is a pure function of the
-// active refresh key, the binding and gen: giving the same token again needs
-// nothing stored.
-func (l *Lineage) Mint(gen uint64) string {
-	k := l.ring.state.Load().active[PurposeRefresh]
+// MintRefresh writes the refresh token of one generation. It is a pure
+// function of the active refresh key, b and gen: giving the same token again
+// needs nothing stored.
+func (r *Ring) MintRefresh(b Binding, gen uint64) string {
+	k := r.state.Load().active[PurposeRefresh]
 	var raw [refreshSize]byte
 	raw[0] = refreshVersion
 	raw[1] = k.number
-	copy(raw[2:], l.bound.Session[:])
+	copy(raw[2:], b.Session[:])
 	binary.BigEndian.PutUint64(raw[18:], gen)
-	inner := l.tag(k, gen)
+	inner := innerTag(k, &b, gen)
 	copy(raw[refreshNamed:], inner[:])
 	outer := k.mac.short(raw[:refreshSigned])
 	copy(raw[refreshSigned:], outer[:])
@@ -144,40 +121,31 @@ func (r *Ring) OpenRefresh(s string) (Refresh, error) {
 	}, nil
 }
 
-// RefreshMatches checks one refresh token, as Lineage.Matches does.
-func (r *Ring) RefreshMatches(b Binding, t Refresh) bool { return r.Lineage(b).Matches(t) }
-
-// Matches reports whether t was made for the binding, by the key that t names.
+// RefreshMatches reports whether t was made for b, by the key that t names.
 // False although OpenRefresh was content means that the session's row was
 // altered or that a server key leaked: an alarm.
-func (l *Lineage) Matches(t Refresh) bool {
-	k := l.ring.state.Load().refresh[t.KeyID]
-	if k == nil || t.Session != l.bound.Session {
+func (r *Ring) RefreshMatches(b Binding, t Refresh) bool {
+	k := r.state.Load().refresh[t.KeyID]
+	if k == nil || t.Session != b.Session {
 		return false
 	}
-	inner := l.tag(k, t.Gen)
+	inner := innerTag(k, &b, t.Gen)
 	return equal(inner[:], t.inner[:])
 }
 
-func (l *Lineage) tag(k *key, gen uint64) (tag [tagSize]byte) {
-	if l.key != k {
-		l.key, l.inner = k, hmac.New(sha256.New, innerKey(k, l.bound))
-	}
-	l.inner.Reset()
-	binary.BigEndian.PutUint64(l.buffer[:8], gen)
-	l.inner.Write(l.buffer[:8])
-	copy(tag[:], l.inner.Sum(l.buffer[:0]))
-	return tag
-}
-
-func innerKey(k *key, b Binding) []byte {
+func innerTag(k *key, b *Binding, gen uint64) (tag [tagSize]byte) {
 	info := make([]byte, 0, 192)
 	info = append(info, labelInner...)
 	info = append(info, b.Session[:]...)
 	info = appendField(info, b.Tenant)
 	info = appendField(info, b.UserID)
 	info = binary.BigEndian.AppendUint64(info, uint64(b.AbsoluteExpiry.Unix()))
-	return subkey(k.secret, b.Secret[:], string(info))
+	own := subkeyOnce(k.secret, &b.Secret, info)
+	var message [8]byte
+	binary.BigEndian.PutUint64(message[:], gen)
+	sum := tagOnce(&own, message[:])
+	copy(tag[:], sum[:])
+	return tag
 }
 
 // A heal nonce is base64url of number 4 │ tag 16.

@@ -222,8 +222,7 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	printed := fmt.Sprintf("%v %+v %s %v %+v %s %s %v %+v", bound, bound, bound, opened, opened, opened, text,
-		b.Lineage(bound), b.Lineage(bound))
+	printed := fmt.Sprintf("%v %+v %s %v %+v %s %s", bound, bound, bound, opened, opened, opened, text)
 	for _, secret := range [][]byte{bound.Secret[:], opened.inner[:]} {
 		for _, form := range []string{
 			string(secret), fmt.Sprint(secret), hex.EncodeToString(secret),

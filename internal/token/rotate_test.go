@@ -141,33 +141,6 @@ func TestSymmetricKeysAreActiveAtOnceAndOldTokensLiveOn(t *testing.T) {
 	}
 }
 
-// A lineage keeps the key that it derived, and no longer than the server's key is
-// the one to use.
-func TestALineageFollowsTheServersKeys(t *testing.T) {
-	b := setup(t)
-	l := b.Lineage(binding())
-	var last Refresh
-	for gen := uint64(1); gen <= 6; gen++ {
-		if gen%2 == 0 {
-			rotate(t, b.Ring, PurposeRefresh, false)
-		}
-		s := l.Mint(gen)
-		if s != b.MintRefresh(binding(), gen) {
-			t.Errorf("token %d of the lineage is not the one of its session", gen)
-		}
-		opened, err := b.OpenRefresh(s)
-		if err != nil || !l.Matches(opened) || !b.RefreshMatches(binding(), opened) || gen > 1 && !l.Matches(last) {
-			t.Errorf("token %d: %v", gen, err)
-		}
-		crossed := opened
-		crossed.KeyID = 1
-		if gen > 1 && (l.Matches(crossed) || b.RefreshMatches(binding(), crossed)) {
-			t.Errorf("token %d matches under a key that did not make it", gen)
-		}
-		last = opened
-	}
-}
-
 func TestDerivedKeysDifferByLabel(t *testing.T) {
 	b := setup(t)
 	first, again := b.Derive("a"), b.Derive("a")
