@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,7 +23,7 @@ import (
 func TestRotationsStayInTheirPages(t *testing.T) {
 	url := pgtest.Database(t)
 	p := openPostgres(t, PostgresConfig{URL: url})
-	// While the server counts what is in a table, nothing in it can be cleared away.
+	// While the server counts what is in this table, nothing in it can be cleared away.
 	pgtest.Exec(t, url, `ALTER TABLE sessions SET (autovacuum_enabled = off)`)
 	var all []token.SessionID
 	for i := range 100 {
@@ -59,15 +60,25 @@ func TestRotationsStayInTheirPages(t *testing.T) {
 		return all
 	}
 	rotateAll(3)
-	before := sizes()
-	rotateAll(50)
-	wantEqual(t, sizes(), before)
+	// A server process that the machine lays aside while it reads keeps the rows that
+	// it might see, and a page may overflow. That has an end: what does not stay in its
+	// pages grows in every round.
+	updates, grown := int64(300), true
+	for rounds := 0; grown && rounds < 4; rounds++ {
+		before := sizes()
+		rotateAll(50)
+		updates, grown = updates+5000, !slices.Equal(sizes(), before)
+	}
+	if grown {
+		t.Errorf("the files grow: %d bytes now", sizes())
+	}
 	must(t, p.Close()) // its connections tell what they counted as they end
-	for deadline := time.Now().Add(10 * time.Second); count("n_tup_upd") < 5300 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(10 * time.Second); count("n_tup_upd") < updates && time.Now().Before(deadline); {
 		time.Sleep(10 * time.Millisecond)
 	}
-	if n, hot := count("n_tup_upd"), count("n_tup_hot_upd"); n != 5300 || hot != n {
-		t.Errorf("%d of %d updates stayed in their page", hot, n)
+	moved := updates - count("n_tup_hot_upd")
+	if n := count("n_tup_upd"); n != updates || moved > (updates-5300)/100 {
+		t.Errorf("%d of %d updates, which should be %d, left their page", moved, n, updates)
 	}
 }
 
