@@ -132,6 +132,12 @@ func TestSymmetricKeysAreActiveAtOnceAndOldTokensLiveOn(t *testing.T) {
 		t.Error("the new refresh key is not used")
 	} else if again, err := b.OpenRefresh(next); err != nil || again.Gen != 7 || again.KeyID != 2 {
 		t.Errorf("%+v, %v", again, err)
+	} else {
+		crossed := again
+		crossed.KeyID = opened.KeyID
+		if !b.RefreshMatches(binding(), again) || b.RefreshMatches(binding(), crossed) {
+			t.Error("a token must match under the key that made it, and no other")
+		}
 	}
 	if b.Derive("x") == derived {
 		t.Error("derived keys did not change")
