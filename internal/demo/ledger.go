@@ -1,7 +1,6 @@
 package demo
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -69,10 +68,11 @@ func (st *stage) ledger(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusBadRequest, map[string]string{"message": "session must be the id of a session"})
 		return
 	}
-	row, l, now, err := st.read(r.Context(), id)
+	sessions := st.server.Sessions()
+	row, err := sessions.Session(r.Context(), id)
 	var events []audit.Event
 	if err == nil {
-		events, err = st.server.Sessions().Timeline(r.Context(), row)
+		events, err = sessions.Timeline(r.Context(), row)
 	}
 	switch {
 	case errors.Is(err, session.ErrNotFound):
@@ -82,28 +82,13 @@ func (st *stage) ledger(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusServiceUnavailable, map[string]string{"message": "the session cannot be read, try again"})
 		return
 	}
+	now := st.server.Store().Now()
+	l := st.ledgerOf(row, now)
 	l.Access = st.accessOf(r, row, now)
 	for _, e := range events {
 		l.Events = append(l.Events, ledgerEvent{e.Seq, now.Sub(e.Time).Milliseconds(), e.Kind, e.Reason})
 	}
 	answer(w, http.StatusOK, l)
-}
-
-// read reads a session and what there is to tell of it now. One that ended after its
-// row was read is read again, because the row says why. (If all sessions of its tenant
-// ended, it does not say so even then.)
-func (st *stage) read(ctx context.Context, id token.SessionID) (row *session.Session, l *ledger, now time.Time, err error) {
-	for range 2 {
-		if row, err = st.server.Sessions().Session(ctx, id); err != nil {
-			return nil, nil, now, err
-		}
-		now = st.server.Store().Now()
-		l = st.ledgerOf(row, now)
-		if l.State != session.StateEnded || !row.RevokedAt.IsZero() {
-			break
-		}
-	}
-	return row, l, now, nil
 }
 
 func (st *stage) ledgerOf(row *session.Session, now time.Time) *ledger {

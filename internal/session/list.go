@@ -19,12 +19,13 @@ const (
 	StateEnded   State = "ended"
 )
 
-// StateOf tells where a session stands now. A live row whose tenant's or
-// user's epoch has moved is over, too.
+// StateOf tells where a session stands, as its row says. A live row is over, too, once
+// all sessions of its tenant have ended: that is in no row. Any other end since the
+// row was read it does not tell, because only the row of then says why.
 func (s *Service) StateOf(row *Session, now time.Time) State {
 	policy := s.Policies.For(row.Tenant, row.Client, row.UserID)
 	switch {
-	case !row.RevokedAt.IsZero(), s.memory.over(row.ID, row.Tenant, row.UserID, row.TenantEpoch, row.UserEpoch):
+	case !row.RevokedAt.IsZero(), row.TenantEpoch < s.TenantEpoch(row.Tenant):
 		return StateEnded
 	case row.Over(policy.Rule(), row.AbsoluteExpiry, now):
 		return StateExpired

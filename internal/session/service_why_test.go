@@ -109,3 +109,46 @@ func TestWhyASessionEnded(t *testing.T) {
 		})
 	}
 }
+
+// Between reading a row and telling of it, the session may end. What is told must
+// be of one moment: "ended" with the reason, or live, and never "ended" for a
+// reason that is guessed.
+func TestWhatEndsWhileItIsReadIsNotGuessed(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		end  func(w *world, tokens *session.Tokens) error
+		// before and after are told of the row and the story of before the end,
+		// and of those of after it.
+		before, after string
+	}{
+		{"logged out", func(w *world, s *session.Tokens) error {
+			return w.service.Logout(from(home), s.Refresh)
+		}, "", "ended at 2000-01-01 00:00:00 UTC: the user logged out from " + home},
+		{"logged out everywhere", func(w *world, _ *session.Tokens) error {
+			return w.service.LogoutUser(from(home), "diku", readerID)
+		}, "", "ended at 2000-01-01 00:00:00 UTC: the user ended all sessions from " + home},
+		{"tenant ended", func(w *world, _ *session.Tokens) error { // which no row says
+			_, err := w.service.EndUser(w.as("operator", "olga"), session.Scope{Tenant: "diku"}, session.TenantEnded, audit.TenantEnded)
+			return err
+		}, "ended: all sessions of the tenant were ended", "ended at 2000-01-01 00:00:00 UTC: all sessions of the tenant were ended by olga"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inWorld(t, nil, func(w *world) {
+				tokens := w.login("reader")
+				before := w.row(tokens.Session)
+				story, err := w.service.Story(context.Background(), before)
+				w.must(err)
+				w.must(c.end(w, tokens))
+				if got := w.service.Why(before, story); got != c.before {
+					t.Errorf("%q, want %q", got, c.before)
+				}
+				after := w.row(tokens.Session)
+				story, err = w.service.Story(context.Background(), after)
+				w.must(err)
+				if got := w.service.Why(after, story); got != c.after {
+					t.Errorf("%q, want %q", got, c.after)
+				}
+			})
+		})
+	}
+}

@@ -74,14 +74,7 @@ func (s *Service) Why(row *Session, story []audit.Event) string {
 		e, why = whyReused(last)
 	case "", TenantEnded, StoreRestored: // an epoch
 		e = last(audit.TenantEnded, audit.StoreTurnedBack, audit.AdoptionEnded)
-		switch e.Kind {
-		case audit.TenantEnded:
-			why = "all sessions of the tenant were ended" + by(e)
-		case audit.AdoptionEnded:
-			why = "the database was restored from a backup, and this session did not catch up in time"
-		default:
-			why = "the database was restored from a backup or had lost commits"
-		}
+		why = s.whyEpoch(row, e)
 	default:
 		e = last(endingKinds...)
 		why = whyOf(row.RevokedWhy, e)
@@ -139,6 +132,19 @@ func whyOf(reason Reason, e *audit.Event) string {
 		return "the password was changed" + by(e) + from(e)
 	}
 	return "for the reason " + string(reason)
+}
+
+// whyEpoch also answers where the event is missing, because it is older than what is
+// kept or younger than the story.
+func (s *Service) whyEpoch(row *Session, e *audit.Event) string {
+	restored := row.RevokedWhy == StoreRestored || s.memory.restored(row.TenantEpoch)
+	switch {
+	case e.Kind == audit.AdoptionEnded:
+		return "the database was restored from a backup, and this session did not catch up in time"
+	case e.Kind == audit.StoreTurnedBack, e.Kind == "" && restored:
+		return "the database was restored from a backup or had lost commits"
+	}
+	return "all sessions of the tenant were ended" + by(e)
 }
 
 // whyReused tells who came with an old token, which is not whoever was last.
