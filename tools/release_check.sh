@@ -4,7 +4,7 @@
 # but the program in the root directory, as nobody. With COLD=1 the second build
 # begins with an empty cache, which takes minutes more. With INSTALL=1, and as root,
 # apt installs the package into a Debian that is made for it, where the unit's
-# command runs as the unit's user; needs mmdebstrap. Where qemu-user-static is, the
+# command runs as the unit's user. Where qemu-user-static is, the
 # program for the other architecture plays the main job, too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,6 +13,11 @@ trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 fail() { echo "release: $*" >&2; exit 1; }
 
 command -v readelf >/dev/null && command -v strings >/dev/null || fail "readelf and strings are missing, Debian's package binutils"
+if [ -n "${INSTALL:-}" ] && ! command -v mmdebstrap >/dev/null; then
+  . tools/debian.sh
+  debian_install mmdebstrap || fail "INSTALL=1 needs root, Debian and its package mmdebstrap"
+  echo "release: installed Debian's package mmdebstrap"
+fi
 
 git clone -q . "$work/one"
 git clone -q . "$work/a directory of another length"
