@@ -195,6 +195,34 @@ func TestWhatEndsAKey(t *testing.T) {
 	}
 }
 
+// behind is a store that still has a session as it was, as after a restore that
+// nobody has noticed yet.
+type behind struct {
+	session.Store
+	was session.Session
+}
+
+func (b *behind) Session(ctx context.Context, id token.SessionID) (*session.Session, error) {
+	if id == b.was.ID {
+		was := b.was
+		return &was, nil
+	}
+	return b.Store.Session(ctx, id)
+}
+
+func TestT50KeyDoesNotGoOnWithASessionThatEnded(t *testing.T) {
+	w := echoing(t)
+	k, header := w.key(everything)
+	w.get("/echo", "Authorization", header).want(t, 200, "")
+	was := w.keySessions(k)[0]
+	w.must(w.sessions.LogoutUser(t.Context(), "diku", alice))
+	w.sessions.Store = &behind{w.sessions.Store, was}
+	w.get("/echo", "Authorization", header).want(t, 200, "")
+	if all := w.keySessions(k); len(all) != 2 {
+		t.Errorf("%d sessions, want one that began anew", len(all))
+	}
+}
+
 func TestOldSecretHoldsForTheOverlap(t *testing.T) {
 	w := echoing(t)
 	k, old := w.key(everything)

@@ -240,7 +240,7 @@ func (k *APIKeys) session(ctx context.Context, held *heldKey) (row *Session, err
 					return fmt.Errorf("session of API key %s: %w", held.ID, err)
 				}
 				row, err = s.Store.Session(ctx, id)
-				if err == nil && s.StateOf(row, s.Now()) == StateLive {
+				if err == nil && s.StateOf(row, s.Now()) == StateLive && !s.memory.overRow(row) {
 					return nil
 				}
 				if err != nil && !errors.Is(err, ErrNotFound) { // swept long after it ended

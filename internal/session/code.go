@@ -112,7 +112,7 @@ func (s *Service) Redeem(ctx context.Context, raw string, bound CodeBound) (*Tok
 			if !s.matches(r, code, bound) {
 				return Effects{}
 			}
-			if !r.RevokedAt.IsZero() || s.memory.over(r.ID, r.Tenant, r.UserID, r.TenantEpoch, r.UserEpoch) {
+			if !r.RevokedAt.IsZero() || s.memory.overRow(r) {
 				return Effects{}
 			}
 			if r.Gen == 2 && r.RotatedAt.Equal(first) && !first.IsZero() {

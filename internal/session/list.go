@@ -21,7 +21,8 @@ const (
 
 // StateOf tells where a session stands, as its row says. A live row is over, too, once
 // all sessions of its tenant have ended: that is in no row. Any other end since the
-// row was read it does not tell, because only the row of then says why.
+// row was read it does not tell, because only the row of then says why: it is for
+// those who look, and gives no right.
 func (s *Service) StateOf(row *Session, now time.Time) State {
 	policy := s.Policies.For(row.Tenant, row.Client, row.UserID)
 	switch {

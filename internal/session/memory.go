@@ -74,6 +74,12 @@ func (m *memory) over(id token.SessionID, tenant, userID string, tenantEpoch, us
 		userID != "" && userEpoch < m.epochs[epochKey{tenant, userID}]
 }
 
+// overRow is whether the session of a row is over by what is remembered. The row may
+// not say so: an epoch is in no row, and a database that was turned back has forgotten.
+func (m *memory) overRow(row *Session) bool {
+	return m.over(row.ID, row.Tenant, row.UserID, row.TenantEpoch, row.UserEpoch)
+}
+
 // restored is whether sessions of this epoch ended because the database was
 // restored.
 func (m *memory) restored(tenantEpoch uint64) bool {

@@ -213,7 +213,7 @@ func (s *Service) swapAgain(ctx context.Context, old OldToken) (*Tokens, error) 
 		return s.Store.UpdateSession(ctx, old.Session, func(at time.Time, one *Session) Effects {
 			now, policy = at, s.Policies.For(one.Tenant, one.Client, one.UserID)
 			age := at.Sub(old.UsedAt)
-			over := s.memory.over(one.ID, one.Tenant, one.UserID, one.TenantEpoch, one.UserEpoch) || !one.RevokedAt.IsZero()
+			over := s.memory.overRow(one) || !one.RevokedAt.IsZero()
 			granted, ended = !over && !policy.Rule().Strict && max(0, age) < policy.Grace, false
 			defer func() { row = *one }()
 			if granted || over {

@@ -213,7 +213,7 @@ func (d *decision) decide(now time.Time, row *Session) Effects {
 		d.unknownUser, d.inactive = true, d.inactive || remembered
 		return Effects{}
 	}
-	if row.RevokedAt.IsZero() && s.memory.over(row.ID, row.Tenant, row.UserID, row.TenantEpoch, row.UserEpoch) {
+	if row.RevokedAt.IsZero() && s.memory.overRow(row) {
 		// An epoch ends sessions without touching their rows; the row learns
 		// of it here.
 		row.RevokedAt, row.RevokedWhy = now, TenantEnded
